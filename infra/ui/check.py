@@ -7,6 +7,7 @@ Needs `chromium` on the PATH and `npm`, which brings axe-core. Ends with 75 if o
 """
 
 import argparse
+import base64
 import json
 import os
 import shutil
@@ -17,13 +18,13 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from browser import Browser  # noqa: E402
-from scene import Server, furnish, mean_harm  # noqa: E402
+from scene import Server, alarm, furnish, mean_harm, now, screened  # noqa: E402
 
 AXE = 'axe-core@4.14.1'
 NOT_TESTED = 75
 SCREENS = [('wide', 1280, 900, 'light'), ('dark', 1280, 900, 'dark'), ('narrow', 360, 740, 'light'), ('narrow-dark', 360, 740, 'dark')]
 PAGES = ['', '/queues', '/tasks', '/tasks?status=failed&type=render', '/workers', '/workers/gpu-2', '/workers/cpu-1', '/groups', '/schedules', '/limits',
-         '/projects', '/tokens', '/audit', '/settings', '/settings/log.level', '/no-such-page']
+         '/alerts', '/projects', '/tokens', '/audit', '/settings', '/settings/log.level', '/find?id=ffffffff', '/no-such-page']
 #: The most of a page and of all that it loads.
 BYTES = 150_000
 
@@ -79,12 +80,83 @@ class Check:
             browser.picture(f'{self.pictures}/{file}-{name}.png', whole=True)
 
     def all_pages(self, shown):
-        paths = PAGES + [f'/tasks/{id}' for what, id in shown.items() if what != 'bulk'] + [f'/bulk/{shown["bulk"]}']
+        paths = PAGES + [f'/find?id={shown["completed"][:8]}'] + [f'/tasks/{id}' for what, id in shown.items() if what != 'bulk'] + [f'/bulk/{shown["bulk"]}']
         for screen in SCREENS:
             self.browser.screen(*screen[1:])
             for path in paths:
                 self.browser.go(f'{self.server.address}/ui{path}')
                 self.page(path, screen)
+            self.browser.go(f'{self.server.address}/ui/tasks?queue=thumbs')
+            self.browser.click('form.bulk button[value=cancel]')
+            self.expect('tasks that can be cancelled' in self.browser.run('document.querySelector("main").textContent'),
+                        'a bulk command is not asked about')
+            self.page('/bulk/confirm', screen)
+
+    def alerts(self):
+        """The alert of the scene fires on its page, and its webhook is told of as one that takes nothing."""
+        browser = self.browser
+        browser.go(f'{self.server.address}/ui/alerts')
+        for part, told in [('firing', 'tasks wait in queue thumbs'), ('rules', 'deep'), ('webhooks', 'failing')]:
+            shown = browser.run(f'document.querySelector("#{part}").textContent')
+            self.expect(told in shown, f'the page of alerts does not tell {told} in {part}: {shown[:200]}')
+
+    def calm(self):
+        """A status that changes is marked by motion; who has asked for less motion sees none at all, on any page."""
+        browser, address = self.browser, self.server.address
+        for calm in [False, True]:
+            browser.screen(1280, 900, 'light', calm=calm)
+            task = self.server.call('POST', '/v1/tasks', {'type': 'still', 'queue': 'still'})['id']
+            browser.go(f'{address}/ui/tasks/{task}')
+            browser.wait(lambda: browser.run('document.querySelector("#how").textContent') == 'Live.', 'a page does not hear of events')
+            browser.run('window.moved = 0; for (const kind of ["animationstart", "transitionrun"]) addEventListener(kind, () => { moved += 1; }); 1')
+            self.server.call('POST', f'/v1/tasks/{task}/cancel')
+            browser.wait(lambda: 'cancelled' in browser.run('document.querySelector("#status").textContent'), 'a status does not change by itself')
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                browser.hear(0.1)
+            moved = browser.run('moved')
+            self.expect((moved == 0) == calm, f'a status changed with {moved} animations, and {"no" if calm else "some"} motion was asked for')
+        for path in PAGES:
+            browser.go(f'{address}/ui{path}')
+            moving = browser.run('''document.getAnimations().length + [...document.querySelectorAll("*")].filter(one => {
+                const style = getComputedStyle(one);
+                return style.animationName !== "none" || style.transitionDuration.split(",").some(time => parseFloat(time) > 0);
+            }).length''')
+            self.expect(moving == 0, f'{path}: {moving} things move though less motion was asked for')
+        browser.screen(1280, 900, 'light')
+
+    def video(self):
+        """A video and a small text that a task has put out show on its page, and the video can be played there."""
+        browser = self.browser
+        browser.screen(1280, 900, 'light')
+        browser.go(f'{self.server.address}/ui')
+        clip = browser.run('''new Promise((done) => {
+            const canvas = document.createElement("canvas");
+            canvas.width = canvas.height = 64;
+            const pen = canvas.getContext("2d");
+            let frames = 0;
+            const paint = setInterval(() => { pen.fillStyle = frames++ % 2 ? "teal" : "navy"; pen.fillRect(0, 0, 64, 64); }, 40);
+            const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: "video/webm" });
+            const parts = [];
+            recorder.ondataavailable = (event) => parts.push(event.data);
+            recorder.onstop = () => {
+                clearInterval(paint);
+                const reader = new FileReader();
+                reader.onload = () => done(reader.result.split(",")[1]);
+                reader.readAsDataURL(new Blob(parts));
+            };
+            recorder.start();
+            setTimeout(() => recorder.stop(), 800);
+        })''')
+        task = screened(self.server, base64.b64decode(clip))
+        for screen in SCREENS:
+            browser.screen(*screen[1:])
+            browser.go(f'{self.server.address}/ui/tasks/{task}')
+            browser.wait(lambda: browser.run('document.querySelector("video").readyState') > 0, 'a video cannot be read')
+            self.expect('"shots": [1, 2]' in browser.run('document.querySelector(".files pre").textContent'), 'a small text does not show')
+            self.page('/tasks/with-files', screen)
+        played = browser.run('(() => { const one = document.querySelector("video"); one.muted = true; return one.play().then(() => "plays", String); })()')
+        self.expect(played == 'plays', f'a video cannot be played: {played}')
 
     def settle(self):
         """What has gone wrong on pages since it was asked last."""
@@ -92,8 +164,8 @@ class Check:
         for address in self.browser.requests:
             self.expect(address.startswith((own, 'data:', 'about:')), f'a page asked another server: {address}')
         for trouble in self.browser.troubles:
-            # The picture of the scene has no pixels, and a page that is not there is asked for on purpose.
-            if 'no-such-page' not in trouble and not any(status in trouble for status in ['401', '403', '422']):
+            # The picture of the scene has no pixels, and a page and a task that are not there are asked for on purpose.
+            if 'no-such-page' not in trouble and 'id=ffffffff' not in trouble and not any(status in trouble for status in ['401', '403', '422']):
                 self.expect(False, trouble)
         self.browser.requests.clear()
         self.browser.troubles.clear()
@@ -200,6 +272,32 @@ class Check:
         self.expect(browser.run('document.querySelector("#pause").getAttribute("aria-pressed")') == 'true', 'refreshing cannot be stopped')
         self.expect(browser.run('document.querySelector("#how").textContent') == '', 'a page that was stopped says that it is live')
 
+    def moving(self):
+        """Of a task that runs, progress and new log lines show within seconds, though no event tells of them."""
+        browser = self.browser
+        task = self.server.call('POST', '/v1/tasks', {'type': 'render', 'queue': 'moving'})['id']
+        self.server.call('POST', '/v1/claims', {'worker_id': 'gpu-3', 'queues': ['moving'], 'max_tasks': 1})
+        browser.go(f'{self.server.address}/ui/tasks/{task}')
+        browser.wait(lambda: browser.run('document.querySelector("#how").textContent') == 'Live.', 'a page does not hear of events')
+        # The look that follows upon that is over.
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            browser.hear(0.1)
+        before, since = browser.loaded, len(browser.requests)
+        self.server.call('POST', '/v1/workers/gpu-3/heartbeat', {
+            'running': [{'task_id': task, 'attempt': 1, 'progress': 0.75, 'message': 'lit'}],
+            'logs': [{'at': now(), 'level': 'info', 'source': 'x', 'message': 'the lamp is on', 'task_id': task}]})
+        text = 'document.querySelector("#now").textContent + document.querySelector("#history").textContent'
+        told = lambda: all(part in browser.run(text) for part in ['75 %', 'lit', 'the lamp is on'])  # noqa: E731
+        end = time.monotonic() + 4
+        while not told() and time.monotonic() < end:
+            browser.hear(0.2)
+        self.expect(told(), f'progress and log lines do not show within 4 s: {browser.run(text)[:200]}')
+        self.expect(browser.loaded == before, 'the page was loaded again')
+        asked = [address for address in browser.requests[since:] if f'/ui/tasks/{task}' in address]
+        self.expect(asked and all('part=moving' in address for address in asked), f'more than what moves was asked for: {asked}')
+        self.expect(browser.run('document.querySelector("#facts dd") !== null'), 'what was not asked for is gone')
+
     def deaf(self):
         """Where a page cannot hear of events, it looks by itself, and says so."""
         browser = self.browser
@@ -215,6 +313,17 @@ class Check:
         browser.ask('Network.setBlockedURLs', urls=[])
         # That it was blocked is on purpose.
         browser.troubles[:] = [trouble for trouble in browser.troubles if 'events' not in trouble and 'BLOCKED' not in trouble]
+
+    def course(self):
+        """What waits and runs is drawn once the server has noted it for two minutes, and told in words."""
+        browser = self.browser
+        for screen in SCREENS:
+            browser.screen(*screen[1:])
+            browser.go(f'{self.server.address}/ui')
+            browser.wait(lambda: browser.run('document.querySelectorAll("#course polyline").length') >= 2, 'what waits and runs is not drawn', seconds=150)
+            words = browser.run('[...document.querySelectorAll("#course svg")].map(one => one.getAttribute("aria-label")).join("; ")')
+            self.expect('Tasks waiting from' in words and 'Tasks running from' in words, f'what waits and runs is not told in words: {words}')
+            self.page('/, with what waits and runs', screen)
 
     def sign_out(self):
         self.browser.go(f'{self.server.address}/ui')
@@ -251,15 +360,21 @@ def main():
                 browser.go(f'{server.address}/ui')
                 browser.picture(asked.readme)
             shown['hostile'] = mean_harm(server)
+            alarm(server)
             check.all_pages(shown)
+            check.alerts()
+            check.video()
             check.failures()
             check.keyboard(shown)
             check.without_script(shown)
             check.setting()
             check.live()
+            check.moving()
+            check.calm()
             check.settle()
             check.deaf()
             check.settle()
+            check.course()
             check.sign_out()
             check.settle()
             print(f'first paint at most {check.slowest[0]:.0f} ms, of {check.slowest[1]}; '

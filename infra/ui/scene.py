@@ -143,6 +143,30 @@ def furnish(server, many):
     return shown
 
 
+def alarm(server):
+    """An alert that fires, and a webhook that is told of it and takes nothing."""
+    # What leads to this machine is refused: as good as a receiver that does not answer.
+    server.call('PUT', '/v1/webhooks/chat', {'url': 'http://127.0.0.1:9/baton', 'events': ['alert.fired']})
+    server.call('PUT', '/v1/alerts/deep', {'kind': 'queue_depth', 'queue': 'thumbs', 'above': 1, 'for_seconds': 0, 'webhooks': ['chat']})
+    end = time.monotonic() + 60
+    while not server.call('GET', '/v1/alerts/deep')['fires'] or server.call('GET', '/v1/webhooks/chat')['status'] != 'failing':
+        if time.monotonic() > end:
+            raise RuntimeError('the alert does not fire, or its webhook does not fail')
+        time.sleep(0.2)
+
+
+def screened(server, clip):
+    """A task that has put out a video and a small text. Gives its id."""
+    post = lambda path, body: server.call('POST', path, body)
+    task = post('/v1/tasks', {'type': 'film', 'queue': 'clips', 'project': 'film'})['id']
+    post('/v1/claims', {'worker_id': 'gpu-1', 'queues': ['clips'], 'max_tasks': 1})
+    files = {'clip.webm': clip, 'shots.json': json.dumps({'shots': [1, 2], 'note': HOSTILE}).encode()}
+    for name, data in files.items():
+        server.call('PUT', f'/v1/files/film/tasks/{task}/{name}', raw=data)
+    post(f'/v1/tasks/{task}/complete', {'worker_id': 'gpu-1', 'attempt': 1, 'files': [f'tasks/{task}/{name}' for name in files]})
+    return task
+
+
 def mean_harm(server):
     """A task whose texts would run if any of them were taken as it is. Gives its id."""
     post = lambda path, body: server.call('POST', path, body)

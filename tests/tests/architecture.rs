@@ -97,7 +97,10 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-dashboard", "baton-lambda"]),
     ("askama", &["baton-dashboard"]),
     ("prost", &["baton-keda", "baton-otlp"]),
-    ("reqwest", &["baton-client", "baton-machines", "baton-otlp", "baton-webhooks", "baton-tests"]),
+    (
+        "reqwest",
+        &["baton-client", "baton-dashboard", "baton-machines", "baton-otlp", "baton-webhooks", "baton-tests"],
+    ),
     ("opentelemetry-proto", &["baton-otlp"]),
     ("clap", &["baton"]),
     ("ratatui", &["baton-top"]),

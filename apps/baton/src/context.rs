@@ -45,6 +45,12 @@ impl Context {
     pub(crate) fn client_builder(&self) -> Result<ClientBuilder, Failure> {
         let builder = Client::builder(&self.server);
         let Some(token) = self.token()? else { return Ok(builder) };
+        self.warn_in_clear();
+        Ok(builder.token(token))
+    }
+
+    /// Warns if a token passes a network unencrypted on its way to the server.
+    pub(crate) fn warn_in_clear(&self) {
         if goes_in_clear(&self.server) {
             self.out.note(&format!(
                 "warning: the token goes to {} over plain http, and whoever is between can read it; put a proxy with \
@@ -52,7 +58,6 @@ impl Context {
                 self.server
             ));
         }
-        Ok(builder.token(token))
     }
 
     /// The token to present, if there is one.

@@ -1,7 +1,5 @@
 //! `baton logs`.
 
-use std::time::Duration;
-
 use baton_api::fleet::LogView;
 use baton_client::{Client, ClientError, LogQuery};
 use baton_model::{Timestamp, WorkerId};
@@ -16,10 +14,6 @@ use crate::{ids, pages};
 /// How far the further lines of a message are put in, so that none can pass for a log line of its own.
 const CONTINUED: usize = 4;
 
-/// How far the time that a line bears may be from when it was received: a heartbeat brings it within seconds, or after the
-/// server was out of reach for a while.
-const PLAUSIBLE: Duration = Duration::from_secs(600);
-
 #[derive(Args)]
 #[command(after_help = "Examples:
   baton logs --since 10m --level warn
@@ -27,7 +21,9 @@ const PLAUSIBLE: Duration = Duration::from_secs(600);
   baton logs --worker w1 --follow --limit 10
 
 --follow asks each second, until it is ended (Ctrl-C). Lines travel with
-heartbeats, and are shown in the order in which they arrive.
+heartbeats, and are shown in the order and at the time in which they arrive,
+with the worker's own time (dated) beside that if it is another by more than
+a second.
 With -o json, --follow writes each log line as one line of JSON.")]
 pub(crate) struct Logs {
     /// Only lines about this task (its id, or the beginning of it).
@@ -74,13 +70,13 @@ pub(crate) fn tell(context: &Context, line: &LogView, times: &Times) -> Result<(
     context.out.lines(&format!("{at} {level:5} {worker}{about} {}: {}", line.source, line.message), CONTINUED)
 }
 
-/// When a line was written, if that can be; else when it was received, with the time that it bears beside it.
-fn dated(line: &LogView, times: &Times) -> String {
-    let apart = line.at.as_millis().abs_diff(line.received_at.as_millis());
-    if u128::from(apart) <= PLAUSIBLE.as_millis() {
-        return times.at(line.at);
+/// When a line was received, with the time that it bears beside it if that is another.
+pub(crate) fn dated(line: &LogView, times: &Times) -> String {
+    let received = times.at(line.received_at);
+    match baton_verdict::dated(line) {
+        Some(at) => format!("{received} (dated {})", times.at(at)),
+        None => received,
     }
-    format!("{} (dated {})", times.at(line.received_at), times.at(line.at))
 }
 
 /// The newest `limit` lines that fit, the newest last, over as many pages as it takes.

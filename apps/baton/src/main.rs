@@ -57,6 +57,7 @@ mod text;
 mod timeline;
 mod token;
 mod top;
+mod ui;
 mod webhook;
 mod when;
 mod words;
@@ -188,6 +189,8 @@ enum Command {
     Debug(debug::Debug),
     /// Watch queues, workers and tasks on a terminal, and cancel, retry, pause and drain by keys.
     Top(top::Top),
+    /// Show the dashboard of a server elsewhere, such as one on AWS, on this machine.
+    Ui(ui::Ui),
     /// Make, list and revoke the tokens by which callers are known.
     #[command(subcommand)]
     Token(token::Token),
@@ -331,6 +334,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Stats(stats) => on_heap(|| stats.run(context)).await,
             Command::Debug(debug) => on_heap(|| debug.run(context)).await,
             Command::Top(top) => on_heap(|| top.run(context)).await,
+            Command::Ui(ui) => on_heap(|| ui.run(context)).await,
             Command::Logs(logs) => on_heap(|| logs.run(context)).await,
             Command::Timeline(timeline) => on_heap(|| timeline.run(context)).await,
             Command::Token(token) => on_heap(|| token.run(context)).await,

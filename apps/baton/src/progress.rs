@@ -1,7 +1,9 @@
 //! How far a long command has come, said on stderr.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
+
+use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::talk;
 
@@ -21,7 +23,7 @@ impl Teller {
 
     pub(crate) fn tell(&mut self, words: impl FnOnce() -> String) {
         if self.terminal {
-            talk::write(&format!("\r\x1b[K{}", words()));
+            talk::write(&format!("\r\x1b[K{}", cut(&words(), terminal_size_of(io::stderr()))));
         } else if self.told.is_none_or(|told| told.elapsed() >= EVERY) {
             talk::say(&words());
             self.told = Some(Instant::now());
@@ -33,6 +35,14 @@ impl Teller {
         if self.terminal {
             talk::write("\r\x1b[K");
         }
+    }
+}
+
+/// What fits on a line of a terminal: what went over its end could not be written over. One that does not say its size is wide.
+fn cut(words: &str, size: Option<(Width, Height)>) -> String {
+    match size {
+        Some((Width(width), _)) if width > 0 => words.chars().take(usize::from(width)).collect(),
+        _ => words.to_owned(),
     }
 }
 
@@ -50,6 +60,13 @@ pub(crate) fn bar(done: u64, whole: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_ends_with_the_terminal() {
+        for (size, shown) in [(Some(4), "abcd"), (Some(9), "abcdef"), (Some(0), "abcdef"), (None, "abcdef")] {
+            assert_eq!(cut("abcdef", size.map(|width| (Width(width), Height(24)))), shown);
+        }
+    }
 
     #[test]
     fn a_bar_is_as_long_as_what_is_done() {

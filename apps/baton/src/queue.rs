@@ -336,3 +336,23 @@ fn fill(context: &Context, mut rows: Rows, queues: &[QueueView], times: &Times) 
     }
     context.out.table(rows, "no queue yet: a queue comes about with its first task")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_a_bound_is_told_with_a_plus() {
+        let none = json!({"count": 0, "p50_seconds": 0.0, "p95_seconds": 0.0, "p99_seconds": 0.0});
+        let queue: QueueView = serde_json::from_value(json!({
+            "name": "images", "paused": false, "used": true, "waiting": 22_003, "queued": 10_000, "created": 10_000,
+            "retry": 3, "at_least": ["queued", "created"], "running": 0, "wait": none, "run": none,
+        }))
+        .unwrap();
+        assert_eq!(number(&queue, "queued", queue.queued), "10000+");
+        assert_eq!(number(&queue, "created", queue.created), "10000+");
+        assert_eq!(number(&queue, "retry", queue.retry), "3", "what is exact is told as it is");
+    }
+}

@@ -45,7 +45,7 @@ const FLAGS: &[(&str, &str)] = &[
 pub(crate) enum Schedules {
     /// Have a task created at each time that a cron expression or an interval names.
     Create(Box<Create>),
-    /// All schedules, with their next times.
+    /// All schedules, with the next time of each; the column TIMES has five, and so has -o json.
     List(List),
     /// One schedule: what it says, its last task and its next times.
     Show(Show),
@@ -211,15 +211,17 @@ impl Schedules {
             }
             Self::Pause(change) => {
                 let asked = client.pause_schedule(&change.which.name, &change.action()).await;
-                change.told(context, asked, "paused; go on with `baton schedule resume`")
+                let next = "if it were resumed now, its next times would be";
+                change.told(context, asked, ("paused; go on with `baton schedule resume`", next))
             }
             Self::Resume(change) => {
                 let asked = client.resume_schedule(&change.which.name, &change.action()).await;
-                change.told(context, asked, "resumed")
+                change.told(context, asked, ("resumed", "its next times"))
             }
             Self::Delete(change) => {
                 let asked = client.delete_schedule(&change.which.name, &change.action()).await;
-                change.told(context, asked, "deleted; the tasks that it has created stay")
+                let what = "deleted; the tasks that it has created stay";
+                change.told(context, asked, (what, "its next times would have been"))
             }
         }
     }
@@ -244,13 +246,14 @@ impl Change {
         &self,
         context: &Context,
         asked: Result<ScheduleView, ClientError>,
-        what: &str,
+        (what, next): (&str, &str),
     ) -> Result<(), Failure> {
         let schedule = asked?;
         if context.out.is_json() {
             return context.out.json(&schedule);
         }
         context.out.note(&format!("schedule {} is {what}", schedule.name));
+        context.out.note(&format!("{next}: {}", coming(&schedule, &Times::new(context.now(), false))));
         Ok(())
     }
 }
@@ -281,9 +284,7 @@ impl Create {
             return context.out.json(&schedule);
         }
         context.out.line(schedule.name.as_str())?;
-        let times = Times::new(context.now(), false);
-        let next: Vec<String> = schedule.next.iter().map(|at| times.full(*at)).collect();
-        let next = if next.is_empty() { "none".to_owned() } else { next.join(", ") };
+        let next = coming(&schedule, &Times::new(context.now(), false));
         let paused = if schedule.paused { "; it is paused" } else { "" };
         context.out.note(&format!("{}{paused}; its next times: {next}", when(&schedule)));
         Ok(())
@@ -320,6 +321,7 @@ fn rows() -> Rows {
         Column::new("LAST"),
         Column::new("CREATED"),
         Column::new("SKIPPED").spare(),
+        Column::new("TIMES").room(),
     ])
 }
 
@@ -342,7 +344,19 @@ fn row(schedule: &ScheduleView, times: &Times) -> Vec<String> {
         schedule.last.map_or_else(|| "-".to_owned(), |last| times.ago(last.at)),
         schedule.created.to_string(),
         schedule.skipped.to_string(),
+        match schedule.next.is_empty() {
+            true => "-".to_owned(),
+            false => schedule.next.iter().map(|at| times.at(*at)).collect::<Vec<_>>().join(", "),
+        },
     ]
+}
+
+/// Its next times, in a line.
+fn coming(schedule: &ScheduleView, times: &Times) -> String {
+    match schedule.next.is_empty() {
+        true => "none".to_owned(),
+        false => schedule.next.iter().map(|at| times.full(*at)).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// When it recurs, in words.
@@ -358,12 +372,11 @@ fn when(schedule: &ScheduleView) -> String {
 
 fn show(context: &Context, schedule: &ScheduleView, times: &Times) -> Result<(), Failure> {
     let optional = |at: Option<Timestamp>| at.map(|at| times.full(at));
-    let next: Vec<String> = schedule.next.iter().map(|at| times.full(*at)).collect();
     let missed = match schedule.missed_at_most {
         Some(most) => format!("all, the latest {most}"),
         None => schedule.if_missed.clone(),
     };
-    let state = match (schedule.paused, next.is_empty()) {
+    let state = match (schedule.paused, schedule.next.is_empty()) {
         (_, true) => "ended",
         (true, false) => "paused",
         (false, false) => "on",
@@ -381,7 +394,7 @@ fn show(context: &Context, schedule: &ScheduleView, times: &Times) -> Result<(),
         ("if missed", Some(missed)),
         ("late after", Some(text::seconds(schedule.late_after_seconds))),
         ("if running", Some(schedule.if_running.as_str().to_owned())),
-        ("next", (!next.is_empty()).then(|| next.join(", "))),
+        ("next", (!schedule.next.is_empty()).then(|| coming(schedule, times))),
         ("last", last),
         ("created", Some(schedule.created.to_string())),
         ("skipped", Some(schedule.skipped.to_string())),

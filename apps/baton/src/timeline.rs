@@ -8,8 +8,8 @@ use clap::Args;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::follow::{Entry, Recent};
-use crate::ids;
 use crate::when::Times;
+use crate::{ids, when};
 
 /// How far the further lines of a message are put in, so that none can pass for an entry of its own.
 const CONTINUED: usize = 4;
@@ -18,6 +18,7 @@ const CONTINUED: usize = 4;
 #[command(after_help = "Examples:
   baton timeline --task 01980a6e-5b7c
   baton timeline --since 10m --level warn
+  baton timeline --since 2d --until 2026-02-02T03:50
   baton timeline --queue gpu --follow
   baton timeline --schedule nightly --limit 500 -o json
 
@@ -42,6 +43,9 @@ pub(crate) struct Timeline {
     /// Only what is of this schedule, or of tasks that it created.
     #[arg(long, value_name = "NAME")]
     schedule: Option<ScheduleName>,
+    /// Only what happened before this time: RFC 3339, or without an offset in this machine's zone.
+    #[arg(long, value_name = "TIME", value_parser = when::parse_time, conflicts_with = "follow")]
+    until: Option<Timestamp>,
     #[command(flatten)]
     recent: Recent,
 }
@@ -56,6 +60,7 @@ impl Timeline {
             project: self.project,
             schedule: self.schedule,
             level: self.recent.level,
+            before: self.until,
             ..TimelineQuery::default()
         };
         let ask = async |client: &Client, (from, cursor, most)| {

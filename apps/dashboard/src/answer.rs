@@ -14,8 +14,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use crate::words::{NAMES, plain};
 
 /// What a browser may load and do on a page: nothing but what this server itself serves.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; \
+                      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 const STYLE: &str = include_str!("../static/app.css");
 const SCRIPT: &str = include_str!("../static/app.js");
@@ -59,6 +59,15 @@ pub(crate) async fn file(Path(name): Path<String>) -> Result<Response, ApiError>
     };
     // A new version of the server brings its own at once: they are small, and asked for again.
     Ok(guarded(StatusCode::OK, kind, text.to_owned(), "private, max-age=60"))
+}
+
+/// The page that explains a problem.
+pub(crate) fn explained(name: &str, explain: fn(ProblemCode) -> &'static str) -> Result<Response, ApiError> {
+    // They link to each other by the names of their files.
+    let code = ProblemCode::by_name(name.strip_suffix(".md").unwrap_or(name));
+    let code = code.ok_or_else(|| ApiError::new(ProblemCode::RouteNotFound, "there is no such problem"))?;
+    let (kind, text) = ("text/markdown; charset=utf-8", explain(code).to_owned());
+    Ok(guarded(StatusCode::OK, kind, text, "private, max-age=60"))
 }
 
 fn guarded(status: StatusCode, kind: &'static str, body: String, cache: &'static str) -> Response {

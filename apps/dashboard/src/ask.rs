@@ -3,13 +3,13 @@
 use axum::body::Body;
 use axum::response::Response;
 use baton_http::ApiError;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request};
-use http_body_util::BodyExt;
+use http::header::RANGE;
+use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::address::path;
+use crate::source::{fault, read, whole};
 use crate::visit::Visit;
 
 impl Visit {
@@ -55,23 +55,32 @@ impl Visit {
         read(self.send(method, &path(parts, &[]), Body::from(body)).await?).await
     }
 
+    /// The text that a route answers with, up to so many bytes of it.
+    pub(crate) async fn beginning(&self, path: &str, most: u64) -> Result<String, ApiError> {
+        let mut headers = self.headers.clone();
+        let part = format!("bytes=0-{}", most.saturating_sub(1));
+        headers.insert(RANGE, HeaderValue::from_str(&part).map_err(|_| ApiError::internal())?);
+        let response = self.send_with(&headers, Method::GET, path, Body::empty()).await?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(fault(&format!("expected bytes, got status {status}")));
+        }
+        Ok(String::from_utf8_lossy(&whole(response).await?).into_owned())
+    }
+
     /// What a route answers, as it is.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Body) -> Result<Response, ApiError> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse().map_err(|_| ApiError::internal())?;
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.ui.inside.ask(request).await
+        self.send_with(&self.headers, method, path, body).await
     }
-}
 
-async fn read<T: DeserializeOwned>(response: Response) -> Result<T, ApiError> {
-    let body = response.into_body().collect().await.map_err(|error| fault(&error))?.to_bytes();
-    serde_json::from_slice(&body).map_err(|error| fault(&error))
-}
-
-fn fault(error: &dyn std::fmt::Display) -> ApiError {
-    tracing::error!(%error, "the dashboard cannot read what a route answers");
-    ApiError::internal()
+    /// The same to a request with these headers.
+    pub(crate) async fn send_with(
+        &self,
+        headers: &HeaderMap,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Response, ApiError> {
+        self.ui.source.send(method, path, headers, body).await
+    }
 }

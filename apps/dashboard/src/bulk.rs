@@ -86,7 +86,7 @@ fn command(fields: &Fields, dry_run: bool) -> Result<Map<String, Value>, ApiErro
 pub(crate) async fn confirm(act: Act) -> Result<Response, ApiError> {
     let fields: Vec<_> = act.fields.all().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let filter = filter(&fields);
-    let BulkCountView { matches, more } =
+    let BulkCountView { matches, more, .. } =
         act.visit.post(&["v1", "tasks", "bulk"], &command(&act.fields, true)?).await?;
     let pairs: Vec<(&str, &str)> = filter.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let action = action(&act.fields)?;

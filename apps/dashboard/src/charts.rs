@@ -1,10 +1,10 @@
-//! Bars, drawn as SVG: how wide or high each is, in parts of the drawing.
+//! Bars and lines, drawn as SVG: how wide or high each is, in parts of the drawing.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use askama::filters::HtmlSafe;
-use baton_api::fleet::HourView;
+use baton_api::fleet::{HourView, MinutesView};
 use baton_model::Timestamp;
 
 use crate::words::{count, number, span};
@@ -95,6 +95,106 @@ pub(crate) fn hours(done: &[HourView], now: Timestamp) -> (Vec<Hour>, u64) {
     (drawn.collect(), most)
 }
 
+/// The points of lines through places, a new line behind each one that is missing.
+fn lines(places: impl Iterator<Item = Option<(f64, f64)>>) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for place in places {
+        match (place, lines.last_mut()) {
+            (Some((x, y)), Some(line)) => line.push_str(&format!("{x:.1},{y:.1} ")),
+            (None, Some(line)) if !line.is_empty() => lines.push(String::new()),
+            _ => {}
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    lines
+}
+
+/// How many tasks did the same over the last minutes.
+pub(crate) struct Course {
+    /// What they did, which is also its colour.
+    pub(crate) what: &'static str,
+    /// The points of each line.
+    pub(crate) lines: Vec<String>,
+    /// The most of a minute, and the least.
+    pub(crate) most: String,
+    pub(crate) least: String,
+    /// The time of day of its first minute and of its last one, in UTC.
+    pub(crate) first: String,
+    pub(crate) last: String,
+    /// What it says in words.
+    pub(crate) words: String,
+}
+
+/// The width of the drawing of minutes: that of the hours.
+const WIDE: f64 = (24 * STEP) as f64;
+const MINUTE: i64 = 60_000;
+/// About how many points a line has at most: a page looks again each second.
+const POINTS: i64 = 240;
+/// A line breaks off where more minutes than this were not noted.
+const GAP: i64 = 5;
+
+/// What waited and what ran over the last minutes, each in a drawing of its own, as few may run where many wait. Nothing is drawn of
+/// less than two minutes.
+pub(crate) fn courses(minutes: &MinutesView) -> Vec<Course> {
+    let all = [("waiting", &minutes.waiting), ("running", &minutes.running)];
+    all.into_iter().filter_map(|(what, counts)| course(what, minutes.from, counts)).collect()
+}
+
+fn course(what: &'static str, from: Timestamp, counts: &[Option<u64>]) -> Option<Course> {
+    let noted: Vec<(i64, u64)> = (from.as_millis() / MINUTE..)
+        .zip(counts)
+        .filter_map(|(minute, count)| Some((minute, (*count)?)))
+        .collect();
+    let (&(first, _), &(last, now)) = (noted.first()?, noted.last()?);
+    if first == last {
+        return None;
+    }
+    let most = noted.iter().map(|(_, count)| *count).max()?;
+    let least = noted.iter().map(|(_, count)| *count).min()?;
+    // Of several minutes that are one point, the one with the most stands for all: no peak is lost.
+    let each = (last - first) / POINTS + 1;
+    let mut peaks: Vec<(i64, u64)> = Vec::new();
+    for (minute, count) in noted {
+        match peaks.last_mut() {
+            Some(peak) if peak.0 / each == minute / each => {
+                if count >= peak.1 {
+                    *peak = (minute, count);
+                }
+            }
+            _ => peaks.push((minute, count)),
+        }
+    }
+    let x = |minute: i64| WIDE * (minute - first) as f64 / (last - first) as f64;
+    // The line is as wide as two, and lies within the drawing.
+    let y = |count: u64| 1.0 + (HIGH - 2.0) * (1.0 - count as f64 / most.max(1) as f64);
+    let mut places = Vec::with_capacity(peaks.len());
+    let mut before = first;
+    for (minute, count) in peaks {
+        if minute - before > GAP.max(2 * each) {
+            places.push(None);
+        }
+        places.push(Some((x(minute), y(count))));
+        before = minute;
+    }
+    let of_day = |minute: i64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    let (first_of_day, last_of_day) = (of_day(first), of_day(last));
+    Some(Course {
+        what,
+        lines: lines(places.into_iter()),
+        words: format!(
+            "Tasks {what} from {first_of_day} to {last_of_day} UTC: at most {}, at least {}, last {}",
+            count(most),
+            count(least),
+            count(now)
+        ),
+        most: count(most),
+        least: count(least),
+        first: first_of_day,
+        last: last_of_day,
+    })
+}
+
 /// The sizes of a drawing of readings, as the style has them.
 const SPARK: (f64, f64) = (120.0, 20.0);
 
@@ -141,16 +241,11 @@ pub(crate) fn spark(at: &[Timestamp], values: &[Option<f64>], now: Timestamp) ->
         true => 2.0 + high * (1.0 - (value / 2.0 - least / 2.0) / range),
         false => SPARK.1 / 2.0,
     };
-    let mut lines = vec![String::new()];
-    for (at, value) in at.iter().zip(values) {
-        match (value.filter(|value| value.is_finite()), lines.last_mut()) {
-            (Some(value), Some(line)) => line.push_str(&format!("{:.1},{:.1} ", x(*at), y(value))),
-            (None, Some(line)) if !line.is_empty() => lines.push(String::new()),
-            _ => {}
-        }
-    }
-    lines.retain(|line| !line.is_empty());
-    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    let places = at.iter().zip(values).map(|(at, value)| {
+        let value = value.filter(|value| value.is_finite())?;
+        Some((x(*at), y(value)))
+    });
+    let lines = lines(places);
     let words = format!(
         "in the last {} from {} to {}, last {}",
         span(now.since(first).as_secs_f64()),
@@ -179,6 +274,37 @@ mod tests {
         }
         let wild = [Some(f64::MAX), Some(f64::MIN), Some(0.0), None, None];
         assert!(!spark(&at, &wild, now).unwrap().to_string().contains("NaN"));
+    }
+
+    #[test]
+    fn minutes_are_drawn_from_the_first_to_the_last_with_gaps_and_words() {
+        let from = Timestamp::from_millis(1_770_000_000_000);
+        let mut waiting = vec![None, Some(0), Some(1_000), None, Some(500)];
+        waiting.resize(11, None);
+        waiting.push(Some(250));
+        let running = vec![None; waiting.len()];
+        let drawn = courses(&MinutesView { from, waiting, running });
+        assert_eq!(drawn.len(), 1, "of what was not noted nothing is drawn");
+        assert_eq!(drawn[0].lines, ["0.0,79.0 96.0,1.0 288.0,40.0", "960.0,59.5"]);
+        assert_eq!(
+            drawn[0].words,
+            "Tasks waiting from 02:41 to 02:51 UTC: at most 1,000, at least 0, last 250"
+        );
+        let drawn = courses(&MinutesView { from, waiting: vec![Some(3)], running: vec![Some(0); 2] });
+        assert_eq!((drawn.len(), drawn[0].what, &*drawn[0].lines[0]), (1, "running", "0.0,79.0 960.0,79.0"));
+    }
+
+    #[test]
+    fn a_day_of_minutes_has_few_points_and_each_peak_among_them() {
+        let from = Timestamp::from_millis(1_770_000_000_000);
+        let mut counts = vec![Some(10); 1_440];
+        counts[777] = Some(9_999_999);
+        let drawn = courses(&MinutesView { from, waiting: counts.clone(), running: counts });
+        assert_eq!(drawn.len(), 2);
+        let points: Vec<_> = drawn[0].lines[0].split(' ').collect();
+        assert!(drawn[0].lines.len() == 1 && (240..=241).contains(&points.len()), "{points:?}");
+        assert_eq!(points.iter().filter(|point| point.ends_with(",1.0")).count(), 1, "{points:?}");
+        assert_eq!((&*drawn[0].most, &*drawn[0].least), ("9,999,999", "10"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Events of tasks as they happen, to a browser that has a session instead of a token: what tells a page that it is to look again.
 
-use std::future::ready;
+use std::future::{pending, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -30,11 +30,18 @@ pub(crate) async fn hear(
     let path = query.map_or_else(|| "/v1/events".to_owned(), |query| format!("/v1/events?{query}"));
     let answer = visit.send(Method::GET, &path, Body::empty()).await?;
     let (head, body) = answer.into_parts();
+    let stop = visit.ui.source.stop();
+    let stopped = async move {
+        match stop {
+            Some(stop) => stop.wait().await,
+            None => pending().await,
+        }
+    };
     let goes_on = move || {
-        let now = visit.ui.app.now();
+        let now = visit.ui.clock.now();
         visit.session.as_ref().is_none_or(|id| visit.ui.sessions.find(id, now).is_some())
     };
     // Something comes every ten seconds at least.
-    let told = body.into_data_stream().take_while(move |_| ready(goes_on()));
+    let told = body.into_data_stream().take_while(move |_| ready(goes_on())).take_until(stopped);
     Ok(Response::from_parts(head, Body::from_stream(told)))
 }

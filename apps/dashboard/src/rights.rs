@@ -1,7 +1,8 @@
 //! What whoever signed in may do, as far as a page must know to offer it. It decides nothing: the routes do.
 
+use baton_api::token::TokenView;
 use baton_http::auth::{ALERT_RULES, Access, FLEET_RULES, RULES};
-use baton_model::{Grant, Token};
+use baton_model::Grant;
 
 /// Operations that concern everything, and so need a token without bounds.
 const EVERYTHING: &[&str] = &[
@@ -37,11 +38,14 @@ pub(crate) struct Rights {
 
 impl Rights {
     /// Those of a token, or of somebody who needs none.
-    pub(crate) fn of(token: Option<&Token>) -> Self {
-        Self {
-            name: token.map(|token| token.name.to_string()),
-            grant: token.map(|token| token.grant.clone()),
-        }
+    pub(crate) fn of(token: Option<TokenView>) -> Self {
+        let (name, grant) = token
+            .map(|TokenView { name, scopes, queues, project, .. }| {
+                let (scopes, queues) = (scopes.into_iter().collect(), queues.into_iter().collect());
+                (name.to_string(), Grant { scopes, queues, project })
+            })
+            .unzip();
+        Self { name, grant }
     }
 
     /// Whether an operation is worth offering.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::extract::Path;
 use axum::routing::{get, post};
+use baton_api::ProblemCode;
 use baton_http::auth::{Access, Rule};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -12,12 +14,24 @@ use crate::pages::{
 };
 use crate::{Dashboard, act, answer, bulk, events, files, sign};
 
+const OVERVIEW: Rule = Rule::open("/ui", "ui");
+const PAGE: Rule = Rule::open("/ui/{*path}", "ui_page");
+const ACT: Rule = Rule::of("POST", "/ui/{*path}", "ui_act", Access::Open);
+
 /// All below `/ui` is let through to the pages, which know those who come by their sessions ([`crate::visit`]).
-pub(crate) const RULES: &[Rule] = &[
-    Rule::open("/ui", "ui"),
-    Rule::open("/ui/{*path}", "ui_page"),
-    Rule::of("POST", "/ui/{*path}", "ui_act", Access::Open),
-];
+pub(crate) const RULES: &[Rule] = &[OVERVIEW, PAGE, ACT];
+
+/// The same of a dashboard by itself, which leads to its pages, and explains problems in the place of a server.
+pub(crate) const ALONE: &[Rule] =
+    &[OVERVIEW, PAGE, ACT, Rule::open("/", "ui_root"), Rule::open("/errors/{code}", "ui_explain")];
+
+/// The routes of a dashboard by itself.
+pub(crate) fn alone(explain: fn(ProblemCode) -> &'static str) -> OpenApiRouter<Arc<Dashboard>> {
+    router().route("/", get(|| async { answer::see("/ui") })).route(
+        "/errors/{code}",
+        get(move |Path(code): Path<String>| async move { answer::explained(&code, explain) }),
+    )
+}
 
 pub(crate) fn router() -> OpenApiRouter<Arc<Dashboard>> {
     OpenApiRouter::new()

@@ -9,8 +9,8 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_http::App;
 use baton_model::{Timestamp, TokenId, TokenSecret};
+use baton_runtime::Ids;
 
 /// How long nobody may have come before a session ends.
 const IDLE: Duration = Duration::from_secs(8 * 3_600);
@@ -39,9 +39,8 @@ pub(crate) struct Sessions(Mutex<HashMap<String, Kept>>);
 
 impl Sessions {
     /// Begins a session. Gives what its cookie holds.
-    pub(crate) fn begin(&self, app: &App, token: TokenSecret) -> io::Result<String> {
-        let (id, form) = (random(app)?, random(app)?);
-        let now = app.now();
+    pub(crate) fn begin(&self, ids: &dyn Ids, now: Timestamp, token: TokenSecret) -> io::Result<String> {
+        let (id, form) = (random(ids)?, random(ids)?);
         let mut kept = self.kept();
         kept.retain(|_, one| !is_over(one, now));
         let of = token.id();
@@ -92,9 +91,9 @@ fn end_longest_idle(kept: &mut HashMap<String, Kept>, of: Option<TokenId>) {
 }
 
 /// 256 bits that nobody can guess, in hexadecimal digits.
-pub(crate) fn random(app: &App) -> io::Result<String> {
+pub(crate) fn random(ids: &dyn Ids) -> io::Result<String> {
     // The digest of a secret that is kept nowhere.
-    let digest = app.ids.token()?.digest();
+    let digest = ids.token()?.digest();
     let mut text = String::with_capacity(64);
     for byte in digest.as_bytes() {
         // A string takes whatever is written to it.

@@ -25,7 +25,12 @@ pub(crate) struct Shell {
     pub(crate) finds: bool,
     /// When the page was made.
     pub(crate) at: String,
+    /// Whose pages these are, if of a server elsewhere.
+    pub(crate) of: Option<String>,
     hears: bool,
+    rest: u32,
+    /// After how many seconds it looks again at what moves without an event; never if 0.
+    pub(crate) moving: u32,
     /// After how many seconds it looks again; never if 0.
     pub(crate) every: u32,
     /// Where it hears of changes meanwhile, if whoever came may.
@@ -53,7 +58,7 @@ impl Shell {
     pub(crate) fn new(visit: &Visit, title: &str, section: &str) -> Self {
         let allowed = PAGES.iter().filter(|(_, _, operation)| {
             // A server without supervised workers has no page for them.
-            let is_there = *operation != "list_groups" || visit.ui.app.fleet.is_some();
+            let is_there = *operation != "list_groups" || visit.groups;
             is_there && (operation.is_empty() || visit.rights.may(operation))
         });
         let links = allowed.map(|&(href, label, _)| Link { href, label, current: href == section });
@@ -67,9 +72,12 @@ impl Shell {
             did: visit.asked("did").and_then(told),
             finds: visit.rights.may("find_task_ids"),
             at: visit.now.to_string(),
+            of: visit.ui.source.address().map(str::to_owned),
             every: 0,
+            moving: 0,
             events: None,
             hears: visit.rights.may("hear_events"),
+            rest: visit.ui.source.every(),
         }
     }
 
@@ -81,7 +89,12 @@ impl Shell {
     /// The same of a page that is about these events alone.
     pub(crate) fn live_of(self, filter: &[(&str, &str)]) -> Self {
         let events = self.hears.then(|| crate::address::path(&["ui", "events"], filter));
-        Self { every: 5, events, ..self }
+        Self { every: self.rest, events, ..self }
+    }
+
+    /// The same of a page on which something moves of which no event tells, after so many seconds each time.
+    pub(crate) fn moving(self, every: u32) -> Self {
+        Self { moving: every, ..self }
     }
 }
 

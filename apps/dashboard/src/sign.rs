@@ -12,7 +12,8 @@ use http::header::{AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 use crate::form::{Act, Fields};
-use crate::visit::{self, NAME};
+use crate::rights::Rights;
+use crate::visit;
 use crate::{Dashboard, answer};
 
 #[derive(Template)]
@@ -20,6 +21,8 @@ use crate::{Dashboard, answer};
 struct SignIn {
     form: String,
     next: String,
+    /// Whose pages these are, if of a server elsewhere.
+    of: Option<String>,
     /// What was wrong with the token before.
     refused: Option<String>,
 }
@@ -33,12 +36,13 @@ pub(crate) async fn show(
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let next = query.into_owned().find(|(key, _)| key == "next").map(|(_, next)| next);
     let next = own_page(next.as_deref());
-    let now = ui.app.now();
-    let signed_in = visit::cookie(&headers).is_some_and(|id| ui.sessions.find(&id, now).is_some());
+    let now = ui.clock.now();
+    let signed_in =
+        visit::cookie(&headers, &ui.cookie).is_some_and(|id| ui.sessions.find(&id, now).is_some());
     if signed_in {
         return Ok(answer::see(&next));
     }
-    answer::ok(&SignIn { form: ui.open_form.clone(), next, refused: None })
+    answer::ok(&SignIn::new(&ui, next, None))
 }
 
 /// Begins a session for whoever brings a good token.
@@ -46,7 +50,7 @@ pub(crate) async fn sign_in(
     State(ui): State<Arc<Dashboard>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let before = visit::cookie(request.headers());
+    let before = visit::cookie(request.headers(), &ui.cookie);
     let fields = Fields::read(request, &ui.open_form).await?;
     let next = own_page(fields.one("next"));
     let refused = match begin(&ui, &fields).await {
@@ -55,7 +59,8 @@ pub(crate) async fn sign_in(
                 ui.sessions.end(&before);
             }
             let mut response = answer::see(&next);
-            set_cookie(&mut response, &format!("{NAME}={id}; Path=/ui; Secure; HttpOnly; SameSite=Strict"));
+            let cookie = format!("{}={id}; Path=/ui; Secure; HttpOnly; SameSite=Strict", ui.cookie);
+            set_cookie(&mut response, &cookie);
             return Ok(response);
         }
         Err(error) => error,
@@ -65,21 +70,26 @@ pub(crate) async fn sign_in(
     }
     let refused = "This is no token that is good. Check it for a slip, or ask an operator for one: \
                    baton token create --name NAME --scope operator";
-    let again = SignIn { form: ui.open_form.clone(), next, refused: Some(refused.to_owned()) };
-    answer::page(StatusCode::UNAUTHORIZED, &again)
+    answer::page(StatusCode::UNAUTHORIZED, &SignIn::new(&ui, next, Some(refused.to_owned())))
+}
+
+impl SignIn {
+    fn new(ui: &Dashboard, next: String, refused: Option<String>) -> Self {
+        let of = ui.source.address().map(str::to_owned);
+        Self { form: ui.open_form.clone(), next, of, refused }
+    }
 }
 
 async fn begin(ui: &Dashboard, fields: &Fields) -> Result<String, ApiError> {
     let no_token = || ApiError::new(ProblemCode::Unauthorized, "expected a token");
     let token = fields.one("token").and_then(TokenSecret::presented).ok_or_else(no_token)?;
     let headers = HeaderMap::from_iter([(AUTHORIZATION, visit::bearer(&token)?)]);
-    let caller = visit::known(ui, &headers).await?;
-    let id = ui.sessions.begin(&ui.app, token).map_err(|error| {
+    let rights = Rights::of(ui.source.known(&headers).await?);
+    let id = ui.sessions.begin(&*ui.ids, ui.clock.now(), token).map_err(|error| {
         tracing::error!(%error, "the system gives no random bytes");
         ApiError::internal()
     })?;
-    let name = caller.name();
-    tracing::info!(token_name = name.as_ref().map(tracing::field::display), "signed in to the dashboard");
+    tracing::info!(token_name = rights.name, "signed in to the dashboard");
     Ok(id)
 }
 
@@ -89,7 +99,8 @@ pub(crate) async fn sign_out(act: Act) -> Response {
         act.visit.ui.sessions.end(id);
     }
     let mut response = answer::see("/ui/sign-in");
-    set_cookie(&mut response, &format!("{NAME}=; Path=/ui; Secure; HttpOnly; SameSite=Strict; Max-Age=0"));
+    let cookie = format!("{}=; Path=/ui; Secure; HttpOnly; SameSite=Strict; Max-Age=0", act.visit.ui.cookie);
+    set_cookie(&mut response, &cookie);
     response
 }
 

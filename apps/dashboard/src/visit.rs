@@ -5,9 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use baton_api::ProblemCode;
-use baton_http::auth::Rule;
+use baton_http::ApiError;
 use baton_http::request_id::REQUEST_ID;
-use baton_http::{ApiError, Caller};
 use baton_model::{Timestamp, TokenSecret};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
@@ -17,18 +16,14 @@ use crate::Dashboard;
 use crate::answer;
 use crate::rights::Rights;
 
-/// The cookie's name.
-pub(crate) const NAME: &str = "baton_ui";
-
-/// The route that a token of any scope may ask for: whoever may, may sign in.
-const ANY_SCOPE: &str = "GET /v1/tasks/{id}";
-
 /// Somebody who may see pages.
 pub(crate) struct Visit {
     pub(crate) ui: Arc<Dashboard>,
     /// What is presented to the routes: the token, and the id of the request.
     pub(crate) headers: HeaderMap,
     pub(crate) rights: Rights,
+    /// Whether there are supervised workers to show.
+    pub(crate) groups: bool,
     /// What stands in each form.
     pub(crate) form: String,
     /// What the cookie holds, if there is a session.
@@ -49,8 +44,8 @@ impl FromRequestParts<Arc<Dashboard>> for Visit {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, ui: &Arc<Dashboard>) -> Result<Self, Response> {
-        let now = ui.app.now();
-        let id = cookie(&parts.headers);
+        let now = ui.clock.now();
+        let id = cookie(&parts.headers, &ui.cookie);
         let session = id.as_ref().and_then(|id| ui.sessions.find(id, now));
         let mut headers = HeaderMap::new();
         if let Some(id) = parts.headers.get(REQUEST_ID) {
@@ -60,8 +55,8 @@ impl FromRequestParts<Arc<Dashboard>> for Visit {
             headers.insert(AUTHORIZATION, bearer(&session.token).map_err(IntoResponse::into_response)?);
         }
         let here = parts.uri.path_and_query().map_or("/ui", |here| here.as_str()).to_owned();
-        let caller = match known(ui, &headers).await {
-            Ok(caller) => caller,
+        let rights = match ui.source.known(&headers).await {
+            Ok(token) => Rights::of(token),
             Err(error) if error.code() == ProblemCode::Unauthorized => {
                 if let Some(id) = &id {
                     ui.sessions.end(id);
@@ -72,23 +67,18 @@ impl FromRequestParts<Arc<Dashboard>> for Visit {
         };
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let query = query.into_owned().filter(|(_, value)| !value.trim().is_empty()).collect();
+        let groups = rights.may("list_groups") && ui.source.has_groups(&headers, now).await;
         Ok(Self {
             ui: Arc::clone(ui),
             headers,
-            rights: Rights::of(caller.token()),
+            rights,
+            groups,
             form: session.as_ref().map_or_else(|| ui.open_form.clone(), |session| session.form.clone()),
             session: id.filter(|_| session.is_some()),
             query,
             now,
         })
     }
-}
-
-/// Who presents these headers, as the routes would know them.
-pub(crate) async fn known(ui: &Dashboard, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    // The table of rules has this one, as a test of signing in shows.
-    let rule = Rule::of_route_key(ANY_SCOPE).ok_or_else(ApiError::internal)?;
-    ui.by.admit(rule, headers).await?.caller.ok_or_else(ApiError::internal)
 }
 
 /// The header that presents a token.
@@ -101,8 +91,8 @@ pub(crate) fn bearer(token: &TokenSecret) -> Result<HeaderValue, ApiError> {
 }
 
 /// What the cookie of a session holds. Of several of its name, the first.
-pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn cookie(headers: &HeaderMap, cookie: &str) -> Option<String> {
     let all = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).map(|(_, id)| id.to_owned())
+    pairs.find(|(name, _)| *name == cookie).map(|(_, id)| id.to_owned())
 }

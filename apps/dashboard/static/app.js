@@ -17,10 +17,12 @@
     part.contains(getSelection()?.isCollapsed === false ? getSelection().anchorNode : null);
 
   const put = (fresh) => {
+    // What moves comes without the rest of its page, which stays as it is.
+    const whole = fresh.querySelector("main") !== null;
     for (const part of document.querySelectorAll("[data-live][id]")) {
       const next = fresh.getElementById(part.id);
       if (next === null) {
-        if (!isBusy(part)) part.replaceChildren();
+        if (whole && !isBusy(part)) part.replaceChildren();
         continue;
       }
       if (next.innerHTML === part.innerHTML || isBusy(part)) continue;
@@ -38,33 +40,66 @@
   let looked = 0;
   let took = 0;
   let wanted = 0;
-  const look = async () => {
-    if (paused || asking || document.hidden) return;
+  let failed = false;
+  const ask = async (part) => {
     asking = true;
-    looked = Date.now();
+    const asked = Date.now();
+    failed = true;
     try {
       // What was just done was said once.
       const here = new URL(location.href);
       here.searchParams.delete("did");
+      if (part !== undefined) here.searchParams.set("part", part);
       const answer = await fetch(here, { headers: { accept: "text/html" }, credentials: "same-origin" });
       // The session has ended: the browser asks for the page itself, and is led to sign in.
       if (answer.redirected) return location.reload();
-      if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      put(fresh);
+      follow(fresh);
+      failed = false;
     } catch {
       // The server is out of reach; the next look finds it again.
     } finally {
-      took = Date.now() - looked;
+      took = Date.now() - asked;
       asking = false;
     }
+  };
+  const look = () => {
+    if (paused || asking || document.hidden) return;
+    looked = Date.now();
+    return ask();
+  };
+
+  // What moves on the page of a task that runs is no event: it alone is asked for every few seconds, as long as the page says so; not after a
+  // look that failed, until one at the page has not, and less often where a look takes long.
+  let moving = 0;
+  let ticks = 0;
+  let moved = 0;
+  const follow = (page) => {
+    const next = Number(page.getElementById("live")?.dataset.moving || 0) * 1000;
+    if (next === moving) return;
+    moving = next;
+    clearInterval(ticks);
+    if (moving > 0) ticks = setInterval(() => {
+      if (paused || asking || failed || document.hidden || Date.now() - moved < 20 * took) return;
+      moved = Date.now();
+      ask("moving");
+    }, moving);
   };
 
   // However much happens, it looks once a second at most, and less often where a look takes long: a page is to cost a busy server little.
   const soon = () => {
     if (wanted !== 0) return;
-    wanted = setTimeout(() => { wanted = 0; look(); }, Math.max(100, looked + Math.max(1000, 20 * took) - Date.now()));
+    wanted = setTimeout(() => {
+      wanted = 0;
+      // What is asked for just now may have been read before it happened.
+      if (asking) soon(); else look();
+    }, Math.max(100, looked + Math.max(1000, 20 * took) - Date.now()));
   };
 
-  // Where the server tells what happens, the page is told and need not look for itself; heartbeats are no events, so that it does now and then.
+  // Where the server tells what happens, the page is told and need not look for itself; heartbeats are no events, so that it does now and then
+  // (and more often at a task that runs).
   // A page that is not seen listens to nothing: a browser has few connections to one server.
   const address = document.body.dataset.events;
   const how = document.getElementById("how");
@@ -96,12 +131,12 @@
   };
   addEventListener("pagehide", hush);
 
-  // The one place that says when to look without being told.
+  // The one place that says when to look at the whole page without being told.
   const begin = () => {
     listen();
     setInterval(() => {
       listen();
-      if (deaf() || Date.now() - looked >= 3 * every) look();
+      if (deaf() || Date.now() - looked >= Math.max(15_000, every)) look();
     }, every);
   };
 
@@ -118,4 +153,5 @@
     look();
   });
   begin();
+  follow(document);
 })();

@@ -329,6 +329,33 @@ async fn a_collector_that_is_slow_or_gone_holds_up_nobody_and_what_is_dropped_is
     }
 }
 
+/// In a process of its own, as the environment is that of a whole one.
+#[tokio::test]
+async fn a_collector_on_this_machine_is_reached_past_all_proxies() {
+    const INSIDE: &str = "BATON_TEST_OTLP_BEHIND_A_PROXY";
+    if std::env::var_os(INSIDE).is_some() {
+        let (url, came) = collector(|_| taken()).await;
+        let exporter = exporter(&url, &[]);
+        let spans = exporter.spans().unwrap();
+        spans.record(span(1));
+        until(&spans, |counts| counts.exported == 1).await;
+        assert_eq!(came.spans().len(), 1);
+        return;
+    }
+    // It answers nothing: what asks it has no answer.
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "a_collector_on_this_machine_is_reached_past_all_proxies"]).env(INSIDE, "1");
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env(name, &url);
+    }
+    let output = command.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    proxy.set_nonblocking(true).unwrap();
+    assert!(proxy.accept().is_err(), "the proxy was asked");
+}
+
 #[tokio::test]
 async fn what_is_left_at_the_end_is_sent() {
     let (url, came) = collector(|_| taken()).await;

@@ -101,7 +101,9 @@ fn open_one(app: &App, settings: &DialectSettings, name: &'static str) -> Result
             Ok(baton_dialect_orchestrator::dialect(app, &settings.orchestrator))
         }
         #[cfg(feature = "task-table")]
-        baton_dialect_task_table::NAME => Ok(baton_dialect_task_table::dialect(app)),
+        baton_dialect_task_table::NAME => {
+            Ok(baton_dialect_task_table::dialect(app, settings.task_table.late))
+        }
         _ => Err(StartError::NotBuiltIn { name }),
     }
 }

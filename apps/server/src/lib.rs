@@ -5,6 +5,7 @@
 
 mod api;
 mod dialects;
+mod ui;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use baton_http::{
     App, Authenticator, Dialect, Dialects, Envelope, Inside, Meters, Parts, ServeOptions, Timeout,
 };
 use baton_model::{Happened, Scope, Token, TokenStatus, limits};
-use baton_runtime::settings::DialectPlace;
+use baton_runtime::settings::{DialectPlace, ServerSettings};
 use baton_runtime::spans::TakeMetrics;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Spans};
 use baton_store::{Archiver, PageRequest, Store, StoreError};
@@ -26,9 +27,11 @@ use tokio::task::JoinHandle;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use api::openapi;
+pub use baton_dashboard::Elsewhere;
 pub use baton_manage_tokens::{keep_token, new_token, read_request as read_token_request};
 pub use baton_query_tasks::error_page;
 pub use dialects::{DIALECTS, Known};
+pub use ui::RunningUi;
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
@@ -214,7 +217,7 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let mut beside: Vec<_> = beside.into_iter().map(|(dialect, place)| (dialect, place.prefix)).collect();
     if settings.ui.enabled {
         let inside = Inside::new(routes(), app.clone(), Arc::clone(&by));
-        let ui = baton_dashboard::dashboard(app, inside, Arc::clone(&by));
+        let ui = baton_dashboard::dashboard(app, inside);
         let ui = ui.map_err(|cause| StartError::Dialect { name: baton_dashboard::NAME, cause })?;
         beside.push((ui, String::new()));
     }
@@ -231,6 +234,16 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
         dialects.push((name, if needs_token { service } else { service.refuse_foreign_pages() }));
     }
     Ok(Services { own, dialects })
+}
+
+/// How a socket is served, as settings say.
+fn options(settings: &ServerSettings) -> ServeOptions {
+    ServeOptions {
+        max_connections: settings.max_connections,
+        head_timeout: settings.head_timeout,
+        answer_timeout: settings.answer_timeout,
+        grace: settings.shutdown_grace,
+    }
 }
 
 impl Server {
@@ -295,13 +308,7 @@ impl Server {
                 "the settings of the store could not be read; it is tried again, and those of the file hold until then"
             );
         }
-        let options = ServeOptions {
-            max_connections: settings.server.max_connections,
-            head_timeout: settings.server.head_timeout,
-            answer_timeout: settings.server.answer_timeout,
-            answers_bytes: usize::try_from(settings.server.answers_bytes).unwrap_or(usize::MAX),
-            grace: settings.server.shutdown_grace,
-        };
+        let options = options(&settings.server);
         let Services { mut own, dialects: others } = services(&app, settings)?;
         if settings.tokens.required {
             warn_without_operator(&app).await;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::options::WorkerError;
 use crate::reach::Judgement;
-use crate::retry::{is_misfit, worth_another_try};
+use crate::retry::worth_another_try;
 use crate::shared::{Shared, lock};
 use crate::takeover;
 
@@ -151,7 +151,7 @@ async fn beat(
     let mut unsent = Unsent { shared, lines: std::mem::take(&mut request.logs) };
     request.logs.clone_from(&unsent.lines);
     let answer = client.heartbeat(&shared.options.id, &request).await;
-    let refused = answer.as_ref().is_err_and(is_misfit);
+    let refused = answer.as_ref().is_err_and(ClientError::is_misfit);
     if answer.is_ok() || refused {
         // Lines that the server does not take would be refused again, and hold up every further beat.
         if refused && !unsent.lines.is_empty() {

@@ -9,7 +9,7 @@ use baton_model::TraceParent;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::detour::{self, Detour};
-use crate::ends::{self, Ends, Sent};
+use crate::ends::Ends;
 use crate::outcome::Outcome;
 use crate::retry::{is_refusal, jittered, out_of_reach, worth_another_try};
 use crate::shared::{Shared, UnheardClaim};
@@ -144,7 +144,8 @@ async fn until_answered(
     told: &Told,
     span: Option<TraceParent>,
 ) -> Result<Heard, Unheard> {
-    let client = shared.client.with_deadline(Duration::ZERO).in_span(span);
+    let client = ends.client.clone().in_span(span);
+    let alone = client.without_gathering();
     let mut pause = Duration::from_millis(200);
     let mut tries: u32 = 0;
     let mut claim = None;
@@ -154,10 +155,7 @@ async fn until_answered(
     let mut denied: Option<Instant> = None;
     loop {
         // A claim that may have been heard is sent again under its own name, and so alone.
-        let sent = match &claim {
-            Some(_) => Sent { answer: told.send(&client, task.id).await, alone: true },
-            None => ends::send(shared, ends, (task.id, span), told).await,
-        };
+        let sent = told.send(if claim.is_some() { &alone } else { &client }, task.id).await;
         let error = match sent.answer {
             Ok(answer) => return Ok(Heard::Server(answer)),
             Err(error) => error,

@@ -26,7 +26,6 @@ pub(crate) async fn follow(
     mut told: Told,
     listed: &Listed,
 ) -> Option<TaskView> {
-    let client = shared.client.with_deadline(Duration::ZERO);
     let mut pause = FIRST_PAUSE;
     let mut ended = None;
     let mut denied: Option<Instant> = None;
@@ -37,7 +36,7 @@ pub(crate) async fn follow(
             why = listed.lost(), if ended.is_none() => ended = Some(why),
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let error = match told.send(&client, task.id).await {
+        let error = match told.send(&shared.client, task.id).await.answer {
             Ok(answer) => {
                 shared.count(|counts| counts.unconfirmed -= 1);
                 tracing::info!(outcome = told.name(), "the server has the outcome that went by the detour");

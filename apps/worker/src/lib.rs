@@ -164,7 +164,7 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
         "worker starts"
     );
     let pulse = tokio::spawn(pulse::beat(Arc::clone(&shared)));
-    let (ends, left_over) = ends::Ends::new();
+    let (ends, left_over) = ends::Ends::new(&shared);
     let placing = tokio::spawn(slot::place_left_over(Arc::clone(&shared), Arc::clone(&ends), left_over));
     let ended = work(&shared, &ends).await;
     shared.end_followers();

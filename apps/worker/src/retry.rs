@@ -19,16 +19,6 @@ pub(crate) fn worth_another_try(error: &ClientError) -> bool {
     error.is_passing() || status >= 500
 }
 
-/// Whether the request itself is not taken, by the server or by a gateway before it, so that a smaller one may be.
-pub(crate) fn is_misfit(error: &ClientError) -> bool {
-    let status = match error {
-        ClientError::Problem(problem) => problem.status,
-        ClientError::Unexpected { status, .. } => *status,
-        _ => return !error.is_passing(),
-    };
-    (400..500).contains(&status) && status != 404 && !error.is_passing() && !error.is_denied()
-}
-
 /// Whether the server is out of reach or out of order, so that an outcome may go another way. What it refuses, it refuses
 /// on every way; a token that is not good any more least of all opens another.
 pub(crate) fn out_of_reach(error: &ClientError) -> bool {
@@ -62,7 +52,7 @@ mod tests {
             let got = format!("{status}");
             let away =
                 ClientError::Unexpected { url: "https://example.org/v1/claims".to_owned(), status, got };
-            assert!(worth_another_try(&away) && !is_misfit(&away) && !is_refusal(&away), "{status}");
+            assert!(worth_another_try(&away) && !away.is_misfit() && !is_refusal(&away), "{status}");
             assert!(out_of_reach(&away), "{status}: an outcome need not wait for room");
         }
     }

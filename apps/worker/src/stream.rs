@@ -132,6 +132,30 @@ mod tests {
         assert!(stopped.changed().await.is_err());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_program_is_heard_for_a_second_of_quiet_after_its_exit_and_for_two_at_most() {
+        let lasted = |begun: Instant| begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        let silent = heard(Patience::default(), async |mut far, exit| {
+            far.write_all(b"last words").await.unwrap();
+            exit.send_replace(true);
+            std::mem::forget(far);
+        });
+        assert_eq!(silent.await, b"last words");
+        assert!((1.0..1.1).contains(&lasted(begun)), "{}", lasted(begun));
+        let begun = Instant::now();
+        let goes_on = heard(Patience::default(), async |mut far, exit| {
+            exit.send_replace(true);
+            tokio::spawn(async move {
+                while far.write_all(b"y").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+            });
+        });
+        assert!(goes_on.await.starts_with(b"yyyy"));
+        assert!((2.0..2.1).contains(&lasted(begun)), "{}", lasted(begun));
+    }
+
     #[tokio::test]
     async fn a_stream_that_ends_is_not_waited_for() {
         let patience = Patience { quiet: LONG, most: LONG };

@@ -3,10 +3,9 @@
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, ErrorFields, FailRequest, ReleaseRequest};
 use baton_api::complete::{CompletedView, EndedView};
-use baton_api::ending::{EndRequest, EndingRequest};
 use baton_api::task::TaskView;
-use baton_client::{Client, ClientError};
-use baton_model::{Payload, RequestKey, TaskId, limits};
+use baton_client::{Client, ClientError, Sent};
+use baton_model::{RequestKey, TaskId, limits};
 use serde_json::value::to_raw_value;
 
 use crate::detour;
@@ -157,33 +156,14 @@ impl Told {
         serde_json::to_string(&detour::Message { task_id: task.id, outcome })
     }
 
-    /// About how many bytes the request has: those of what may be large.
-    pub(crate) fn bytes(&self) -> usize {
-        let size = |payload: &Option<Payload>| payload.as_ref().map_or(0, Payload::size);
+    /// Sends it once, alone or with others, as the client gathers them.
+    pub(crate) async fn send(&self, client: &Client, task: TaskId) -> Sent<Answer> {
         match self {
-            Self::Complete(request) => size(&request.result) + size(&request.metadata),
-            Self::Fail(request) => request.error.message.len() + size(&request.error.details),
-            Self::Release(_) => 0,
-        }
-    }
-
-    /// The same as one of several ends, without the claim.
-    pub(crate) fn ending(&self, task_id: TaskId) -> EndingRequest {
-        let end = match self {
             Self::Complete(request) => {
-                EndRequest::Completion(Box::new(CompleteRequest { claim: None, ..(**request).clone() }))
+                client.end_once(task, &**request).await.map(|view| Answer::Completed(Box::new(view)))
             }
-            Self::Fail(request) => EndRequest::Failure(request.clone()),
-            Self::Release(request) => EndRequest::Release(Box::new(request.clone())),
-        };
-        EndingRequest { task_id, end }
-    }
-
-    pub(crate) async fn send(&self, client: &Client, task: TaskId) -> Result<Answer, ClientError> {
-        Ok(match self {
-            Self::Complete(request) => Answer::Completed(Box::new(client.complete(task, request).await?)),
-            Self::Fail(request) => Answer::Failed(client.fail(task, request).await?),
-            Self::Release(request) => Answer::Released(client.release(task, request).await?),
-        })
+            Self::Fail(request) => client.end_once(task, &**request).await.map(Answer::Failed),
+            Self::Release(request) => client.end_once(task, request).await.map(Answer::Released),
+        }
     }
 }

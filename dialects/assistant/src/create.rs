@@ -7,7 +7,7 @@ use baton_api::ReadFields as _;
 use baton_api::create::CreateTask;
 use baton_api::manage::CancelRequest;
 use baton_create_task::create_each;
-use baton_http::ApiError;
+use baton_http::{ApiError, room};
 use baton_model::{Label, TaskId, limits};
 use http::StatusCode;
 use serde::Serialize;
@@ -20,6 +20,10 @@ use crate::entry::{Kept, queue, type_of, with_result};
 use crate::execute;
 use crate::log::{Kind, Suffix};
 
+/// What the log calls the part of the server that keeps tasks, and what that was asked to do.
+const MODULE: &str = "task_manager";
+const FUNCTION: &str = "create_tasks";
+
 /// Creates tasks, each by itself, and answers as the old server did for one or for a list.
 pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
     let version = if ask.endpoint.starts_with("/task") && !ask.endpoint.starts_with("/tasks") {
@@ -29,6 +33,9 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> 
     };
     let body = ask.body(request).await?;
     let asked = NewTasks::read(&body, version)?;
+    // The answer says each task again, as it came.
+    let told = body.len().saturating_add(asked.tasks.len().saturating_mul(room::ITEM));
+    ask.caller.keep_room(ask.app, told).await?;
     drop(body);
     let texts: Vec<&RawValue> = asked.tasks.iter().map(|task| &*task.text).collect();
     let requested = Requested {
@@ -39,7 +46,10 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> 
     };
     ask.note(Kind::TaskRequested, &requested, Suffix::default());
     let batch_id = ask.app.ids.uuid().to_string();
+    let called = json!({ "module": MODULE, "function": FUNCTION, "batch_id": batch_id, "task_count": asked.tasks.len() });
+    ask.note(Kind::ModuleCall, &called, Suffix::default());
     let outcomes = store(ask, &asked, &batch_id).await.map_err(|refused| failed(ask, &asked, refused))?;
+    tell_stored(ask, &batch_id, &outcomes);
     if let (false, [Err(error)]) = (asked.is_batch, outcomes.as_slice()) {
         tell_error(ask, &asked, error);
         return Err(No::Said(StatusCode::INTERNAL_SERVER_ERROR, "Failed to create task".to_owned()));
@@ -50,7 +60,7 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> 
     let mut results = if asked.execute_immediately {
         let of_each = asked.tasks.iter().zip(&outcomes);
         let open = of_each.filter_map(|(task, id)| Some((*id.as_ref().ok()?, &*task.actions))).collect();
-        execute::wait(ask.app, open, ask.settings.execute_wait).await
+        execute::wait(ask, open, ask.settings.execute_wait).await
     } else {
         HashMap::new()
     };
@@ -177,6 +187,20 @@ fn failed(ask: &Ask<'_>, asked: &NewTasks, refused: ApiError) -> No {
 fn tell_error(ask: &Ask<'_>, asked: &NewTasks, error: &str) {
     let data = json!({ "error": error, "task_count": asked.tasks.len(), "assigned_by": asked.assigned_by });
     ask.note(Kind::TaskError, &data, Suffix { error: Some(error), ..Suffix::default() });
+}
+
+/// What the store has answered: here alone the log tells the ids of all tasks of a list in one line.
+fn tell_stored(ask: &Ask<'_>, batch_id: &str, outcomes: &[Result<TaskId, String>]) {
+    let ids: Vec<String> = outcomes.iter().flatten().map(TaskId::to_string).collect();
+    let (_, failed) = counts(outcomes);
+    let data = json!({
+        "module": MODULE,
+        "function": FUNCTION,
+        "batch_id": batch_id,
+        "task_ids": ids,
+        "failed_count": failed,
+    });
+    ask.note(Kind::ModuleResponse, &data, Suffix::default());
 }
 
 fn tell_created(ask: &Ask<'_>, asked: &NewTasks, batch_id: &str, outcomes: &[Result<TaskId, String>]) {

@@ -160,7 +160,7 @@ pub(crate) fn with_result(task: &RawValue, result: Option<Value>) -> Box<RawValu
 }
 
 /// The old server's word for a status.
-const fn word(status: Status) -> &'static str {
+pub(crate) const fn word(status: Status) -> &'static str {
     match status {
         Status::Blocked | Status::Created | Status::Queued | Status::Retry => "received",
         Status::Running => "processing",

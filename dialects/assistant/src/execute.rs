@@ -3,28 +3,33 @@
 //! The old server ran actions itself. Here a worker does, and says what each action gave by `action_results` in its result, if it
 //! likes; else its whole result counts for its actions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use baton_http::App;
-use baton_model::{Status, TaskId};
+use baton_model::{Status, TaskId, TaskState};
 use baton_store::TaskDetail;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::ask::Ask;
 use crate::asked;
-use crate::entry::Kept;
+use crate::entry::{Kept, word};
+use crate::log::{Kind, Suffix};
 
 /// How long until it is looked again, at first and at most. A look reads each task that is not over.
 const LOOK_FIRST: Duration = Duration::from_millis(20);
 const LOOK_AT_MOST: Duration = Duration::from_millis(250);
 
 /// What became of tasks, whose actions are these, within a time. They are there whatever happens: a look that fails has seen nothing yet.
+/// The log is told of each once it is seen that a worker has begun it, and that it is over.
 pub(crate) async fn wait(
-    app: &App,
+    ask: &Ask<'_>,
     mut open: Vec<(TaskId, &[String])>,
     longest: Duration,
 ) -> HashMap<TaskId, Value> {
+    let app = ask.app;
+    let mut begun = HashSet::new();
     let deadline = Instant::now() + longest;
     let mut pause = LOOK_FIRST;
     let mut results = HashMap::with_capacity(open.len());
@@ -32,7 +37,11 @@ pub(crate) async fn wait(
         let mut left = Vec::new();
         let is_last = Instant::now() >= deadline || app.shutdown.begun();
         for (id, actions) in open {
-            match app.store.task(id).await {
+            let seen = app.store.task(id).await;
+            if let Ok(detail) = &seen {
+                tell(ask, detail, &mut begun);
+            }
+            match seen {
                 Ok(detail) if is_last || detail.task.head.state.state().is_final() => {
                     results.insert(id, result(&detail, app, longest));
                 }
@@ -57,6 +66,34 @@ pub(crate) async fn wait(
             () = tokio::time::sleep_until(deadline.min(Instant::now() + pause)) => {}
         }
         pause = (pause * 2).min(LOOK_AT_MOST);
+    }
+}
+
+/// Tells the log that a task is worked at, or no longer.
+fn tell(ask: &Ask<'_>, detail: &TaskDetail, begun: &mut HashSet<TaskId>) {
+    let task = &detail.task;
+    if task.head.attempt == 0 {
+        return;
+    }
+    let data = |more: Value| {
+        let mut data = json!({ "task_id": task.head.id.to_string(), "attempt": task.head.attempt });
+        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+            data.extend(more);
+        }
+        data
+    };
+    if begun.insert(task.head.id) {
+        let worker = match &task.head.state {
+            TaskState::Running(lease) => Some(&lease.worker),
+            _ => task.head.ended.as_ref().map(|end| &end.worker),
+        };
+        let status = Suffix { status: Some("processing"), ..Suffix::default() };
+        ask.note(Kind::ProcessingStart, &data(json!({ "worker": worker })), status);
+    }
+    if task.head.state.state().is_final() {
+        let status = word(task.status(ask.app.now()));
+        let suffix = Suffix { status: Some(status), ..Suffix::default() };
+        ask.note(Kind::ProcessingEnd, &data(json!({ "status": status })), suffix);
     }
 }
 

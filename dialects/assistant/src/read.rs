@@ -115,9 +115,9 @@ struct Finished {
     timestamp: String,
 }
 
-/// Whether a task was to be gone once its request was answered.
+/// Whether a task was to be gone once its request was answered: it is over, by its worker or as it was called off then.
 fn is_destroyed(task: &Task) -> bool {
-    task.head.state.state() == State::Cancelled && Kept::of(task).self_destruct
+    task.head.state.state().is_final() && Kept::of(task).self_destruct
 }
 
 const OPEN: [State; 3] = [State::Blocked, State::Queued, State::Running];

@@ -10,7 +10,7 @@ use baton_store::{TaskDetail, TaskFilter};
 use serde_json::Value;
 
 use crate::edge::{Edge, LOOKED_THROUGH};
-use crate::ending;
+use crate::ending::{self, Handed};
 use crate::row::id_of;
 use crate::words::{Said, Word, at, task_id, text_at, whole};
 
@@ -217,8 +217,8 @@ pub(crate) async fn settle(
     let done = match judge(orchestrator.task_type.as_str(), &orchestrator.params.to_value(), &told) {
         Verdict::Goes => return Ok(()),
         Verdict::Done => {
-            let location = location.map(str::to_owned);
-            ending::complete(edge, caller, orchestrator, (location, None), Vec::new()).await.map(|_| ())
+            let handed = Handed { location: location.map(str::to_owned), ..Handed::default() };
+            ending::complete(edge, caller, orchestrator, handed).await.map(|_| ())
         }
         Verdict::Failed => {
             let failed = children

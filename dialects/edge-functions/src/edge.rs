@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_http::{ApiError, App, Caller};
-use baton_model::{Payload, ProjectId, Task, TaskId, TaskState, TaskType, Timestamp, limits};
+use baton_model::{Payload, ProjectId, Task, TaskId, TaskState, TaskType, Timestamp, TokenId, limits};
 use baton_runtime::settings::EdgeSettings;
 use baton_store::{Cursor, Page, PageRequest, StoreError, TaskDetail, TaskFilter};
 
@@ -21,6 +21,8 @@ const WORDS_KEPT: usize = 10_000;
 pub(crate) const LOOKED_THROUGH: usize = 10_000;
 /// How many of these are held at once.
 const PIECE: u32 = 100;
+/// What calls are limited by.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What the handlers share. Copies share the same parts.
 #[derive(Clone)]
@@ -38,13 +40,28 @@ pub(crate) struct Parts {
     said: Mutex<BTreeMap<TaskId, Words>>,
     /// How often an attempt was answered once more to the worker that holds it.
     repeats: Mutex<BTreeMap<TaskId, (u32, u32)>>,
+    /// How often tokens with bounds have called the functions that have limits.
+    calls: Mutex<BTreeMap<(TokenId, &'static str), Calls>>,
 }
 
-/// The latest word on an attempt that runs.
-struct Words {
+/// The latest words on an attempt that runs.
+#[derive(Clone, Default)]
+pub(crate) struct Words {
     attempt: u32,
-    at: Timestamp,
-    output: Option<String>,
+    /// When something was last said.
+    pub(crate) at: Timestamp,
+    /// When it was last said to be in progress, which begins its time anew.
+    pub(crate) started: Option<Timestamp>,
+    /// What it is said to have put out.
+    pub(crate) output: Option<String>,
+    /// What it is said to have found.
+    pub(crate) result: Option<Payload>,
+}
+
+/// How often a token has called a function since the beginning of a minute.
+struct Calls {
+    since: Timestamp,
+    times: u32,
 }
 
 /// The tasks of a list that a caller sees, the newest first, as they are read piece by piece.
@@ -53,6 +70,13 @@ pub(crate) struct Pieces {
     after: Option<Cursor>,
     looked: usize,
     is_over: bool,
+}
+
+impl Pieces {
+    /// Whether there are tasks that are not looked through.
+    pub(crate) fn are_cut(&self) -> bool {
+        !self.is_over && self.looked >= LOOKED_THROUGH
+    }
 }
 
 #[derive(Default)]
@@ -87,6 +111,7 @@ impl Edge {
             owners: Mutex::default(),
             said: Mutex::default(),
             repeats: Mutex::default(),
+            calls: Mutex::default(),
         }))
     }
 
@@ -207,23 +232,49 @@ impl Edge {
 
     /// Keeps the word that a task runs, and what it is said to have put out.
     pub(crate) fn say(&self, task: &Task, output: Option<String>) {
-        let at = self.app.now();
-        let attempt = task.head.attempt;
+        self.note(task, |words| {
+            words.started = Some(words.at);
+            words.output = output.or(words.output.take());
+        });
+    }
+
+    /// Keeps what a task that runs is said to have found, until its record is written.
+    pub(crate) fn say_result(&self, task: &Task, result: Option<Payload>) {
+        self.note(task, |words| words.result = result);
+    }
+
+    fn note(&self, task: &Task, change: impl FnOnce(&mut Words)) {
+        let (at, attempt) = (self.app.now(), task.head.attempt);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() >= WORDS_KEPT && !said.contains_key(&task.head.id) {
             said.pop_first();
         }
         let before = said.remove(&task.head.id).filter(|words| words.attempt == attempt);
-        let output = output.or_else(|| before.and_then(|words| words.output));
-        said.insert(task.head.id, Words { attempt, at, output });
+        let mut words = Words { attempt, at, ..before.unwrap_or_default() };
+        change(&mut words);
+        said.insert(task.head.id, words);
     }
 
-    /// What a task that runs was last said to have put out, and when something was last said of it.
-    pub(crate) fn said(&self, task: &Task) -> Option<(Timestamp, Option<String>)> {
+    /// What was last said of a task that runs.
+    pub(crate) fn said(&self, task: &Task) -> Option<Words> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let words = said.get(&task.head.id)?;
         let runs = matches!(task.head.state, TaskState::Running(_)) && words.attempt == task.head.attempt;
-        runs.then(|| (words.at, words.output.clone()))
+        runs.then(|| words.clone())
+    }
+
+    /// Counts a call of a function that so many are allowed of in a minute; if it is one too many, says for how long to wait.
+    pub(crate) fn counts(&self, token: TokenId, function: &'static str, most: u32) -> Option<Duration> {
+        let now = self.app.now();
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also what is of later, as after a clock was set back.
+        calls.retain(|_, calls| calls.since <= now && now.since(calls.since) < MINUTE);
+        let calls = calls.entry((token, function)).or_insert(Calls { since: now, times: 0 });
+        if calls.times >= most {
+            return Some(MINUTE.saturating_sub(now.since(calls.since)));
+        }
+        calls.times += 1;
+        None
     }
 
     /// How often the attempt of a task was answered once more, this time included.

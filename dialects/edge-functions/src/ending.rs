@@ -15,7 +15,7 @@ use baton_store::{Cancel, Complete, Fail, StoreError, TaskDetail};
 use serde_json::{Value, json};
 
 use crate::edge::Edge;
-use crate::generation;
+use crate::generation::{self, TOLD, output_of};
 use crate::storage;
 use crate::words::{Said, Word, coded};
 
@@ -78,16 +78,29 @@ pub(crate) fn completed_otherwise() -> Said {
     coded(409, "task_not_in_progress", message).into()
 }
 
+/// What an attempt hands over.
+#[derive(Default)]
+pub(crate) struct Handed {
+    /// Where it lies.
+    pub(crate) location: Option<String>,
+    /// Where a small picture of it lies.
+    pub(crate) thumbnail: Option<String>,
+    /// What the task has as its output instead of the location: some workers tell more about a file.
+    pub(crate) told: Option<String>,
+    /// The files among these that lie here.
+    pub(crate) files: Vec<StoredFile>,
+}
+
 /// Completes the attempt that runs: its record is written and its status set in one commit. A task that is completed already is
 /// answered as it stands.
 pub(crate) async fn complete(
     edge: &Edge,
     caller: &Caller,
     task: &Task,
-    (location, thumbnail): (Option<String>, Option<String>),
-    files: Vec<StoredFile>,
+    handed: Handed,
 ) -> Result<Generation, Said> {
     let lease = running(task)?;
+    let Handed { location, thumbnail, told, files } = handed;
     if location.as_ref().is_some_and(|location| location.len() > limits::LOCATION_BYTES) {
         let message = format!("output_location has more than {} bytes", limits::LOCATION_BYTES);
         return Err(coded(400, "validation_error", &message).into());
@@ -95,11 +108,20 @@ pub(crate) async fn complete(
     let params = task.params.to_value();
     let mut fields =
         generation::fields(&task.task_type, &params, &edge.types, location.as_deref(), thumbnail.as_deref());
+    if let Some(told) = &told {
+        fields[TOLD] = told.as_str().into();
+    }
     // A record names files by their paths in its task's project; those of others are told besides.
     let (own, others): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| *file.name.project() == task.project);
     if !others.is_empty() {
         fields["files"] = others.iter().map(beside).collect();
+    }
+    let metadata = Payload::from_value(&fields);
+    let most = edge.app.limits().result_bytes;
+    if metadata.size() > most {
+        let message = format!("output_location and the files have more than {most} bytes");
+        return Err(coded(400, "validation_error", &message).into());
     }
     let kind = location.as_deref().and_then(generation::kind_of).map(str::to_owned);
     let complete = Complete {
@@ -111,9 +133,9 @@ pub(crate) async fn complete(
         output: Output {
             location: location.clone(),
             kind,
-            metadata: Some(Payload::from_value(&fields)),
+            metadata: Some(metadata),
+            result: edge.said(task).and_then(|words| words.result),
             files: own.into_iter().map(named).collect(),
-            ..Output::default()
         },
         ran: None,
     };
@@ -130,7 +152,10 @@ pub(crate) async fn complete(
         Err(error @ StoreError::Refused { .. }) => {
             let standing = edge.app.store.task(task.head.id).await?;
             match standing.generation {
-                Some(generation) if location.is_none() || location == generation.output.location => {
+                Some(generation)
+                    if (location.is_none() || location == generation.output.location)
+                        && (told.is_none() || told == output_of(&generation)) =>
+                {
                     Ok(generation)
                 }
                 Some(_) => Err(completed_otherwise()),

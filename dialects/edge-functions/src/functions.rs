@@ -11,12 +11,13 @@ mod upload;
 
 use axum::extract::Request;
 use baton_api::ProblemCode;
+use baton_http::room::Unchanged;
 use baton_http::{ApiError, Caller};
 use baton_model::Scope::{self, Producer, Worker};
 
 use crate::edge::Edge;
 use crate::origin::Origin;
-use crate::words::{self, Answer, Object, coded, ok};
+use crate::words::{self, Answer, Object, Said, coded, ok, too_many};
 
 /// Each function with the scopes that it takes.
 const FUNCTIONS: &[(&str, &[Scope])] = &[
@@ -38,6 +39,12 @@ const FUNCTIONS: &[(&str, &[Scope])] = &[
     ("calculate-task-cost", &[Producer, Worker]),
 ];
 
+/// The functions that answer with what others have put in, and do nothing that may not be done again.
+const READING: &[&str] =
+    &["get-task-output", "get-completed-segments", "get-orchestrator-children", "tasks-list"];
+/// How often a person's own token may call these in a minute.
+const A_MINUTE: [(&str, u32); 2] = [("create-task", 120), ("complete-task", 60)];
+
 /// Calls a function.
 pub(crate) async fn call(edge: &Edge, caller: &Caller, name: &str, request: Request) -> Answer {
     let name = name.replace('_', "-");
@@ -48,13 +55,29 @@ pub(crate) async fn call(edge: &Edge, caller: &Caller, name: &str, request: Requ
         let detail = format!("the token's scopes do not allow {name}; use another token");
         return Err(ApiError::new(ProblemCode::ScopeMissing, detail).into());
     }
+    limited(edge, caller, name)?;
     if *name == "complete-task" {
         complete::refuse_parts(request.headers())?;
     }
     let origin = Origin::of(edge, &request);
     let most = most_bytes(edge, name);
     let body = words::object(request, most).await?;
-    dispatch(edge, caller, name, &origin, body).await
+    let mut answer = dispatch(edge, caller, name, &origin, body).await?;
+    if READING.contains(name) {
+        answer.extensions_mut().insert(Unchanged);
+    }
+    Ok(answer)
+}
+
+/// Refuses a call beyond those that the platform allows of a person's own token in a minute.
+fn limited(edge: &Edge, caller: &Caller, name: &'static str) -> Result<(), Said> {
+    let most = A_MINUTE.iter().find(|(limited, _)| *limited == name).map(|(_, most)| *most);
+    let Some(most) = most else { return Ok(()) };
+    let Some(token) = caller.token().filter(|_| caller.is_bound()) else { return Ok(()) };
+    match edge.counts(token.id, name, most) {
+        None => Ok(()),
+        Some(wait) => Err(too_many(most, wait).into()),
+    }
 }
 
 /// The most bytes of a function's body. A file of 2 MB comes as base64, and some clients send larger ones.

@@ -1,7 +1,7 @@
 //! What a task's output record says of its place among others: a variant of one, a child of another, or one of its own.
 
 use baton_http::fastapi;
-use baton_model::TaskType;
+use baton_model::{Generation, TaskType};
 use serde_json::{Value, json};
 
 use crate::types::Types;
@@ -9,6 +9,16 @@ use crate::words::{at, text_at};
 
 /// The endings of files that are videos.
 const VIDEOS: [&str; 5] = ["mp4", "mov", "webm", "mkv", "avi"];
+
+/// The key under which a record's metadata has what its task has as its output instead of where it lies.
+pub(crate) const TOLD: &str = "output_location";
+
+/// What a completed task has as its output: what its worker told of it, else where it lies.
+pub(crate) fn output_of(record: &Generation) -> Option<String> {
+    let metadata = record.output.metadata.as_ref().map(|metadata| metadata.to_value());
+    let told = metadata.as_ref().and_then(|metadata| text_at(metadata, &[TOLD]));
+    told.or(record.output.location.as_deref()).map(str::to_owned)
+}
 
 /// What the record is.
 #[derive(Clone, Debug, PartialEq, Eq)]

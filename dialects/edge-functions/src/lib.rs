@@ -1,6 +1,7 @@
 //! The dialect of the generation platform: its edge functions, its calls of procedures, its tables and its storage, as its GPU
 //! workers and orchestrators ask for them. See `README.md` for how its words map to Baton's.
 
+mod beside;
 mod caps;
 mod cascade;
 mod edge;
@@ -32,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::edge::Edge;
 
 pub use crate::moved::{Moved, moved, task_id};
+pub use crate::row::described;
 
 /// Its name in settings.
 pub const NAME: &str = "edge-functions";
@@ -48,9 +50,11 @@ pub const RULES: &[Rule] = &[
     Rule::post("/rest/v1/rpc/{name}", "edge_functions.procedure", BOTH),
     Rule::of("OPTIONS", "/rest/v1/rpc/{name}", "edge_functions.procedure_preflight", Access::Open),
     Rule::get("/rest/v1/{table}", "edge_functions.select", BOTH),
-    Rule::post("/rest/v1/{table}", "edge_functions.insert", BOTH).audited(),
-    Rule::patch("/rest/v1/{table}", "edge_functions.update", BOTH).audited(),
-    Rule::of("DELETE", "/rest/v1/{table}", "edge_functions.delete", Access::Scopes(BOTH)).audited(),
+    Rule::post("/rest/v1/{table}", "edge_functions.insert", BOTH).audited().at_length(),
+    Rule::patch("/rest/v1/{table}", "edge_functions.update", BOTH).audited().at_length(),
+    Rule::of("DELETE", "/rest/v1/{table}", "edge_functions.delete", Access::Scopes(BOTH))
+        .audited()
+        .at_length(),
     Rule::of("OPTIONS", "/rest/v1/{table}", "edge_functions.table_preflight", Access::Open),
     Rule::of(
         "PUT",

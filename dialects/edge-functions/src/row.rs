@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_http::ApiError;
-use baton_model::{Generation, Task, TaskId, TaskState, Timestamp, WorkerId, limits};
+use baton_model::{Generation, Lease, State, Task, TaskId, TaskState, Timestamp, WorkerId, limits};
 use baton_store::StoreError;
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 
+use crate::beside::written_beat;
 use crate::edge::Edge;
+use crate::generation::output_of;
 use crate::words::{Object, Word, task_id};
 
 /// How many outputs are held at once.
-const OUTPUTS: usize = 16;
+pub(crate) const OUTPUTS: usize = 16;
 
 /// The id that a task is known by: its own, or the name that its client gave it.
 pub(crate) fn id_of(task: &Task) -> String {
@@ -19,6 +22,24 @@ pub(crate) fn id_of(task: &Task) -> String {
         Some(name) if task_id(name) == task.head.id => name.clone(),
         _ => task.head.id.to_string(),
     }
+}
+
+/// What stands before the key that its client made a task with, as the task's description.
+const KEY: &str = "idempotency_key: ";
+
+/// A task's description that has the key which its client made it with; none if there is no room for it.
+pub fn described(key: &str) -> Option<String> {
+    Some(format!("{KEY}{key}")).filter(|text| text.chars().count() <= limits::DESCRIPTION_CHARS)
+}
+
+/// The key that its client made a task with, where that gave it no name of its own.
+fn key_of(task: &Task) -> Option<&str> {
+    task.description.as_deref().and_then(|text| text.strip_prefix(KEY))
+}
+
+/// When a task was begun that runs: it was claimed, or said to be in progress since.
+pub(crate) fn started(edge: &Edge, task: &Task, lease: &Lease) -> Timestamp {
+    edge.said(task).and_then(|words| words.started).unwrap_or(lease.claimed_at)
 }
 
 /// The attempts that came before the one that runs, or before the one that is to come. A client that puts a task back sends one more
@@ -43,12 +64,17 @@ pub(crate) fn micros(at: Timestamp, micros: u32) -> String {
     format!("{text}{:03}+00:00", micros.min(999))
 }
 
-/// What a task has put out, as clients look for it: while it runs what was last said, and of one that failed why.
-fn output(task: &Task, generation: Option<&Generation>, said: Option<String>) -> Option<String> {
+/// What a task has put out, as clients look for it: while it runs what was last said, and of one that failed or was cancelled why.
+fn output(
+    task: &Task,
+    generation: Option<&Generation>,
+    said: Option<String>,
+    why: Option<&str>,
+) -> Option<String> {
     match Word::of(task.head.state.state()) {
-        Word::Complete => generation.and_then(|generation| generation.output.location.clone()),
+        Word::Complete => generation.and_then(output_of),
         Word::InProgress => said,
-        Word::Failed | Word::Cancelled => task.error.as_ref().map(|error| error.message.clone()),
+        Word::Failed | Word::Cancelled => why.map(str::to_owned),
         Word::Queued => None,
     }
 }
@@ -80,20 +106,26 @@ impl Wanted {
 pub(crate) struct Beside {
     beats: BTreeMap<WorkerId, Option<Timestamp>>,
     names: BTreeMap<TaskId, String>,
+    reasons: BTreeMap<TaskId, String>,
 }
 
 impl Beside {
-    /// Looks up the last heartbeats of the workers that tasks run with: a task that runs was touched with each.
+    /// Looks up the last signs of life of the workers that tasks run with: a task that runs was touched with each. One that has no
+    /// heartbeats, as the orchestrator of services, says in its row that it lives.
     async fn look_for_beats(&mut self, edge: &Edge, tasks: &[Task]) -> Result<(), ApiError> {
         for task in tasks {
             let TaskState::Running(lease) = &task.head.state else { continue };
-            if lease.expires_at.is_some() || self.beats.contains_key(&lease.worker) {
+            if self.beats.contains_key(&lease.worker) {
                 continue;
             }
             let beat = match edge.app.store.worker(&lease.worker).await {
                 Ok(detail) => detail.worker.last_beat_at,
                 Err(StoreError::WorkerNotFound(_)) => None,
                 Err(error) => return Err(error.into()),
+            };
+            let beat = match beat {
+                Some(beat) => Some(beat),
+                None => written_beat(edge, &lease.worker).await?,
             };
             self.beats.insert(lease.worker.clone(), beat);
         }
@@ -116,6 +148,21 @@ impl Beside {
         Ok(())
     }
 
+    /// Looks up why those of some tasks were cancelled that were.
+    async fn look_for_reasons(&mut self, edge: &Edge, tasks: &[Task]) -> Result<(), ApiError> {
+        let is_cancelled = |task: &&Task| matches!(task.head.state, TaskState::Cancelled);
+        let ids: Vec<TaskId> = tasks.iter().filter(is_cancelled).map(|task| task.head.id).collect();
+        let found = try_join_all(ids.iter().map(|id| reason(edge, *id))).await?;
+        self.reasons = ids.into_iter().zip(found).filter_map(|(id, why)| Some((id, why?))).collect();
+        Ok(())
+    }
+
+    /// Why a task failed or was cancelled; of one that goes on, why its last attempt failed.
+    fn why<'a>(&'a self, task: &'a Task) -> Option<&'a str> {
+        let own = self.reasons.get(&task.head.id).map(String::as_str);
+        own.or_else(|| task.error.as_ref().map(|error| error.message.as_str()))
+    }
+
     /// The ids that a task depends on, as its clients know them.
     pub(crate) fn dependencies(&self, task: &Task) -> Vec<String> {
         let known = |id: &TaskId| self.names.get(id).cloned().unwrap_or_else(|| id.to_string());
@@ -123,18 +170,28 @@ impl Beside {
     }
 }
 
+/// Why a task was cancelled, as its history tells: no error is kept with it.
+async fn reason(edge: &Edge, id: TaskId) -> Result<Option<String>, StoreError> {
+    let history = match edge.app.store.task(id).await {
+        Ok(detail) => detail.history,
+        // It was removed since.
+        Err(StoreError::TaskNotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let end = history.into_iter().rev().find(|event| event.to == State::Cancelled);
+    Ok(end.and_then(|event| event.detail.reason.or(event.detail.error.map(|error| error.message))))
+}
+
 /// Whether an id may be made of a name: it is a UUIDv8 then.
 fn may_be_made_of_name(id: TaskId) -> bool {
     id.to_string().as_bytes().get(14) == Some(&b'8')
 }
 
-/// When a task was last touched: while it runs also by its worker's heartbeats and by words on it, as orchestrators put back what was
-/// not touched for long.
+/// When a task was last touched: while it runs also by its worker's signs of life and by words on it, as orchestrators put back what
+/// was not touched for long.
 fn touched(task: &Task, said: Option<Timestamp>, beside: &Beside) -> Timestamp {
     let beat = match &task.head.state {
-        TaskState::Running(lease) if lease.expires_at.is_none() => {
-            beside.beats.get(&lease.worker).copied().flatten()
-        }
+        TaskState::Running(lease) => beside.beats.get(&lease.worker).copied().flatten(),
         _ => None,
     };
     task.updated_at.max(beat.unwrap_or(task.updated_at)).max(said.unwrap_or(task.updated_at))
@@ -148,7 +205,7 @@ fn row(
     (wanted, beside): (&Wanted, &Beside),
 ) -> Value {
     let (worker, started) = match &task.head.state {
-        TaskState::Running(lease) => (Some(lease.worker.to_string()), Some(lease.claimed_at)),
+        TaskState::Running(lease) => (Some(lease.worker.to_string()), Some(started(edge, task, lease))),
         TaskState::Completed { .. } => {
             let worker = task.head.ended.as_ref().map(|end| end.worker.to_string());
             (worker, generation.map(|generation| generation.started_at))
@@ -159,7 +216,8 @@ fn row(
         TaskState::Blocked | TaskState::Queued => (None, None),
     };
     let word = Word::of(task.head.state.state());
-    let (said_at, said) = edge.said(task).unzip();
+    let said = edge.said(task);
+    let found = said.as_ref().and_then(|words| words.result.as_ref());
     let mut row = Object::new();
     let mut put = |column: &str, value: &dyn Fn() -> Value| {
         if wanted.has(column) {
@@ -175,19 +233,27 @@ fn row(
         depends if depends.is_empty() => Value::Null,
         depends => json!(depends),
     });
-    put("output_location", &|| json!(output(task, generation, said.clone().flatten())));
+    put("output_location", &|| {
+        json!(output(
+            task,
+            generation,
+            said.as_ref().and_then(|words| words.output.clone()),
+            beside.why(task)
+        ))
+    });
     put("worker_id", &|| json!(worker));
     put("attempts", &|| attempts(task).into());
-    put("error_message", &|| json!(task.error.as_ref().map(|error| error.message.as_str())));
+    put("error_message", &|| json!(beside.why(task)));
     put("result_data", &|| {
-        json!(generation.and_then(|one| one.output.result.as_ref()).map(|result| result.to_value()))
+        let result = generation.and_then(|one| one.output.result.as_ref()).or(found);
+        json!(result.map(|result| result.to_value()))
     });
     put("created_at", &|| time(task.created_at).into());
-    put("updated_at", &|| time(touched(task, said_at, beside)).into());
+    put("updated_at", &|| time(touched(task, said.as_ref().map(|words| words.at), beside)).into());
     put("generation_started_at", &|| json!(started.map(time)));
     put("generation_processed_at", &|| json!(task.finished_at.filter(|_| word == Word::Complete).map(time)));
     put("generation_created", &|| generation.is_some_and(|one| !is_hidden(one)).into());
-    put("idempotency_key", &|| Value::Null);
+    put("idempotency_key", &|| json!(key_of(task)));
     Value::Object(row)
 }
 
@@ -221,18 +287,21 @@ pub(crate) async fn rows_of(
     if wanted.has("dependant_on") {
         beside.look_for_names(edge, tasks).await?;
     }
-    let beside = &*beside;
     let mut rows = Vec::with_capacity(tasks.len());
     for few in tasks.chunks(OUTPUTS) {
         let generations =
             if wanted.any(&by_generation) { generations(edge, few).await? } else { BTreeMap::new() };
+        if wanted.any(&["output_location", "error_message"]) {
+            beside.look_for_reasons(edge, few).await?;
+        }
+        let beside = &*beside;
         let told = few.iter().map(|task| row(edge, task, generations.get(&task.head.id), (wanted, beside)));
         rows.extend(told);
     }
     Ok(rows)
 }
 
-/// What those of the tasks have put out that are completed.
+/// What those of the tasks have put out that are completed, whole.
 pub(crate) async fn generations(
     edge: &Edge,
     tasks: &[Task],
@@ -242,7 +311,18 @@ pub(crate) async fn generations(
     let mut found = BTreeMap::new();
     for ids in ids.chunks(limits::BATCH_TASKS) {
         for input in edge.app.store.inputs(ids.to_vec()).await? {
-            found.extend(input.generation.map(|generation| (input.task, generation)));
+            let Some(generation) = input.generation else { continue };
+            // What is large does not come along.
+            if !input.omitted.metadata && !input.omitted.result {
+                found.insert(input.task, generation);
+                continue;
+            }
+            match edge.app.store.generation(generation.id).await {
+                Ok(whole) => found.insert(input.task, whole),
+                // It was removed since, with its task.
+                Err(StoreError::GenerationNotFound(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
         }
     }
     Ok(found)

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cascade;
 use crate::edge::Edge;
 use crate::ending;
-use crate::words::{self, Answer, Object, Said, Word, empty, ok, table_error, task_id, text};
+use crate::words::{self, Answer, Object, Said, Word, empty, ok, read_time, table_error, task_id, text};
 
 /// The word of a worker's watcher for its end.
 const CRASHED: &str = "crashed";
@@ -244,12 +244,6 @@ fn line(entry: &Object, now: Timestamp, (worker, source): (WorkerId, String)) ->
         metadata: Some(Payload::from_value(&metadata(entry, level)))
             .filter(|metadata| metadata.as_str() != "{}"),
     })
-}
-
-/// A time as Pythons write it: with an offset, or with none for UTC.
-pub(crate) fn read_time(text: &str) -> Option<Timestamp> {
-    let text = text.trim().replace(' ', "T");
-    text.parse().or_else(|_| format!("{text}Z").parse()).ok()
 }
 
 fn level_of(name: &str) -> Option<Level> {

@@ -20,6 +20,9 @@ use query::Query;
 /// The most rows of an answer, as the hosted service has it; of rows that are small there may be as many as are looked through.
 const MOST_ROWS: usize = 1_000;
 
+/// The column that has what a task depends on.
+const DEPENDS: &str = "dependant_on";
+
 /// A table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Table {
@@ -122,9 +125,21 @@ pub(crate) async fn select(edge: &Edge, caller: &Caller, name: &str, parts: &Par
     let rows: Vec<Value> =
         found.into_iter().skip(query.offset).take(limit).map(|row| query.pick(row)).collect();
     if wants.single {
-        return one(rows);
+        return one(if table == Table::Tasks { alone(&query, rows) } else { rows });
     }
     Ok(ranged(&rows, (query.offset, total), wants))
+}
+
+/// The only column of one task, as workers of December ask for what it depends on: they take the value for one id.
+fn alone(query: &Query, mut rows: Vec<Value>) -> Vec<Value> {
+    if query.columns == [DEPENDS] {
+        for row in &mut rows {
+            if let Some([only]) = row[DEPENDS].as_array().map(Vec::as_slice) {
+                row[DEPENDS] = only.clone();
+            }
+        }
+    }
+    rows
 }
 
 /// All rows of the other tables that fit, in order.
@@ -245,12 +260,13 @@ pub(crate) async fn update(edge: &Edge, caller: &Caller, name: &str, request: Re
     let Value::Object(body) = body else { return Err(no_rows()) };
     let query = read(table, name, &parts)?;
     filtered(&query, "UPDATE")?;
+    let wants = Wants::of(&parts.headers);
     let rows = match table {
-        Table::Tasks => write::change(edge, caller, &query, &body).await?,
+        Table::Tasks => write::change(edge, caller, &query, &body, wants.rows).await?,
         Table::Workers => workers::change(edge, caller, &query, &body).await?,
         _ => return Err(not_writable(name)),
     };
-    written(false, rows, &query, Wants::of(&parts.headers))
+    written(false, rows, &query, wants)
 }
 
 /// Removes rows.
@@ -258,11 +274,12 @@ pub(crate) async fn delete(edge: &Edge, caller: &Caller, name: &str, parts: &Par
     let table = Table::named(name)?;
     let query = read(table, name, parts)?;
     filtered(&query, "DELETE")?;
+    let wants = Wants::of(&parts.headers);
     let rows = match table {
-        Table::Tasks => write::remove(edge, caller, &query).await?,
+        Table::Tasks => write::remove(edge, caller, &query, wants.rows).await?,
         _ => return Err(not_writable(name)),
     };
-    written(false, rows, &query, Wants::of(&parts.headers))
+    written(false, rows, &query, wants)
 }
 
 /// The columns of a change beyond these, which mean nothing that Baton could do.

@@ -1,14 +1,17 @@
 //! The words of the platform: its bodies as they are read, its statuses, its answers and its errors.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use baton_api::{Problem, ProblemCode};
 use baton_http::{ApiError, body, fastapi};
-use baton_model::{State, TaskId};
+use baton_model::{State, TaskId, Timestamp};
 use baton_store::StoreError;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE,
+    RETRY_AFTER,
 };
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
@@ -87,6 +90,26 @@ pub(crate) fn coded(status: u16, code: &str, message: &str) -> Response {
         status,
         &json!({ "error": message, "errorCode": code, "message": message, "recoverable": recoverable }),
     )
+}
+
+/// That a function was called too often, and after how long it may be called again.
+pub(crate) fn too_many(most: u32, wait: Duration) -> Response {
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    let message = format!("more than {most} calls within a minute; try again after {seconds} s");
+    let mut response = json_of(
+        429,
+        &json!({
+            "error": message,
+            "errorCode": function_code(429),
+            "message": message,
+            "recoverable": true,
+            "retryAfter": u64::try_from(seconds).unwrap_or(u64::MAX),
+        }),
+    );
+    if let Ok(seconds) = HeaderValue::try_from(seconds.to_string()) {
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    response
 }
 
 /// That there is no such task, in the words that clients search for.
@@ -274,6 +297,12 @@ impl Word {
             Self::Complete | Self::Failed | Self::Cancelled => &[],
         }
     }
+}
+
+/// A time as Pythons write it: with an offset, or with none for UTC.
+pub(crate) fn read_time(text: &str) -> Option<Timestamp> {
+    let text = text.trim().replace(' ', "T");
+    text.parse().or_else(|_| format!("{text}Z").parse()).ok()
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ pub fn dialect(app: &App, settings: &OrchestratorSettings) -> Dialect {
         settings: Arc::new(settings.clone()),
         board: Arc::new(Board::new()),
     };
-    Dialect::new(NAME, RULES, routes::router(), orchestrator, phrase).with_slashes()
+    let dialect = Dialect::new(NAME, RULES, routes::router(), orchestrator, phrase);
+    dialect.with_slashes().with_origins(settings.origins.clone())
 }
 
 /// A problem as FastAPI says it.

@@ -162,6 +162,8 @@ pub(crate) async fn set(ask: &Ask<'_>, request: Request) -> Told {
     let name = named.as_deref().or_else(|| ask.query.text("user_id")).unwrap_or(ANYBODY);
     let user = user("body", name)?;
     preferences.user_id = user.to_string();
+    // They are told as they came, in no more than a task's params may have.
+    ask.caller.keep_room_for_tasks(ask.app, 1).await?;
     records::settle(ask, PREFERENCES, &user, &preferences).await?;
     told(&preferences)
 }

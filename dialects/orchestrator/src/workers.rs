@@ -202,6 +202,8 @@ async fn direct(ask: &Ask<'_>, request: Request, directive: Directive) -> Told {
         ActionRequest::from_json(&body, &()).map_err(ApiError::from)?
     };
     let worker = name(ask)?;
+    // The worker is told with what it holds.
+    ask.caller.keep_room_for_tasks(ask.app, 1).await?;
     match baton_manage_tasks::direct_worker(ask.app, ask.caller, worker, directive, action).await {
         Ok(detail) => {
             let status = detail.worker.status(&ask.app.leases, ask.now);

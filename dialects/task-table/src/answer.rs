@@ -19,9 +19,18 @@ const AT_ONCE: usize = 100;
 /// How many bytes of large results a list reads, about.
 const RESULT_BYTES: usize = 16 << 20;
 
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct TaskTable {
+    pub(crate) app: App,
+    /// Whether a new task whose client does not say runs at once.
+    pub(crate) late: bool,
+}
+
 /// Who asks for what.
 pub(crate) struct Ask<'a> {
     pub(crate) app: &'a App,
+    pub(crate) late: bool,
     pub(crate) caller: &'a Caller,
 }
 

@@ -14,7 +14,8 @@ pub(crate) struct NewTask {
     pub(crate) params: Option<Box<RawValue>>,
     pub(crate) domain: Option<String>,
     pub(crate) drift_score: f64,
-    pub(crate) run_immediately: bool,
+    /// None if its client does not say.
+    pub(crate) run_immediately: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +65,7 @@ impl NewTask {
             params: members.and_then(|members| members.params),
             domain,
             drift_score: drift_score.unwrap_or_default(),
-            run_immediately: run_immediately.unwrap_or(false),
+            run_immediately,
         }))
     }
 }
@@ -105,11 +106,11 @@ mod tests {
         let task = NewTask::read(body).unwrap();
         assert_eq!(
             (task.task_type.as_str(), task.drift_score, task.run_immediately),
-            ("dspy.plan", 0.9, true)
+            ("dspy.plan", 0.9, Some(true))
         );
         assert_eq!(task.params.unwrap().get(), r#"{"task_description": "x", "n": 1.0}"#);
         let least = NewTask::read(r#"{"type": "a", "params": null}"#).unwrap();
-        assert!(!least.run_immediately && least.params.is_none() && least.drift_score == 0.0);
+        assert!(least.run_immediately.is_none() && least.params.is_none() && least.drift_score == 0.0);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Answer {
         params: serde_json::from_str(&kept.params).map_err(|_| ApiError::internal())?,
         domain: kept.domain.as_ref(),
         drift_score: asked.drift_score,
-        run_after: (!asked.run_immediately).then_some(UNTIL_RUN),
+        run_after: (!asked.run_immediately.unwrap_or(ask.late)).then_some(UNTIL_RUN),
     });
     let text = text.map_err(|_| ApiError::internal())?;
     let new = CreateTask::from_json(&text, &ask.app.limits())

@@ -15,6 +15,8 @@ use axum::response::Response;
 use baton_api::Problem;
 use baton_http::{App, Dialect, fastapi};
 
+use answer::TaskTable;
+
 pub use answer::queue;
 pub use routes::RULES;
 pub use words::{Kept, Said, keep, said};
@@ -27,9 +29,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
     routes::router().split_for_parts().1
 }
 
-/// The dialect over an app.
-pub fn dialect(app: &App) -> Dialect {
-    Dialect::new(NAME, RULES, routes::router(), app.clone(), phrase).with_slashes()
+/// The dialect over an app; `late` says whether a new task whose client does not say runs at once.
+pub fn dialect(app: &App, late: bool) -> Dialect {
+    let table = TaskTable { app: app.clone(), late };
+    Dialect::new(NAME, RULES, routes::router(), table, phrase).with_slashes()
 }
 
 fn phrase(problem: &Problem, _path: &str) -> Response {

@@ -2,11 +2,11 @@
 
 use axum::extract::{Request, State};
 use baton_http::auth::{Access, Rule};
-use baton_http::{ApiResult, App, Caller, routes};
+use baton_http::{ApiResult, Caller, routes};
 use baton_model::Scope::Producer;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::answer::Ask;
+use crate::answer::{Ask, TaskTable};
 use crate::{create, facts, health, logs, one, read};
 
 macro_rules! routes_by {
@@ -23,8 +23,8 @@ macro_rules! routes_by {
                     (status = "default", description = "`detail` says what is wrong: a text, or FastAPI's list"),
                 ),
             )]
-            async fn $name(State(app): State<App>, caller: Caller, request: Request) -> ApiResult {
-                let ask = Ask { app: &app, caller: &caller };
+            async fn $name(State(table): State<TaskTable>, caller: Caller, request: Request) -> ApiResult {
+                let ask = Ask { app: &table.app, late: table.late, caller: &caller };
                 $module::$handle(&ask, request).await.or_else(|no| no.answer())
             }
         )*
@@ -38,7 +38,7 @@ macro_rules! routes_by {
         ];
 
         /// All routes.
-        pub(crate) fn router() -> OpenApiRouter<App> {
+        pub(crate) fn router() -> OpenApiRouter<TaskTable> {
             OpenApiRouter::default()
                 .routes(routes!(live))
                 .routes(routes!(ready))
@@ -47,12 +47,12 @@ macro_rules! routes_by {
         }
     };
     (@rule producer get $path:tt $operation:tt) => { Rule::get($path, $operation, &[Producer]) };
-    (@rule producer post $path:tt $operation:tt) => { Rule::post($path, $operation, &[Producer]) };
+    (@rule producer post $path:tt $operation:tt) => { Rule::post($path, $operation, &[Producer]).at_length() };
     (@rule producer delete $path:tt $operation:tt) => {
         Rule::of("DELETE", $path, $operation, Access::Scopes(&[Producer]))
     };
-    (@rule audited post $path:tt $operation:tt) => { Rule::post($path, $operation, &[Producer]).audited() };
-    (@rule operator post $path:tt $operation:tt) => { Rule::post($path, $operation, &[]).audited() };
+    (@rule audited post $path:tt $operation:tt) => { Rule::post($path, $operation, &[Producer]).audited().at_length() };
+    (@rule operator post $path:tt $operation:tt) => { Rule::post($path, $operation, &[]).audited().at_length() };
 }
 
 routes_by! {
@@ -88,8 +88,8 @@ async fn live() -> ApiResult {
 /// Whether the server can do its work
 #[utoipa::path(get, path = "/readyz", operation_id = "task_table.readyz", tag = "task-table",
     responses((status = 200, description = "It can"), (status = 503, description = "It cannot")))]
-async fn ready(State(app): State<App>) -> ApiResult {
-    health::ready(&app).await
+async fn ready(State(table): State<TaskTable>) -> ApiResult {
+    health::ready(&table.app).await
 }
 
 /// Whether the coordinator lives

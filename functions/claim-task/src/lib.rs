@@ -30,7 +30,8 @@ pub fn router() -> OpenApiRouter<App> {
 /// Gives the worker up to `max_tasks` tasks that are ready: by priority, then by the time from which they were due,
 /// unless a queue has an order of its own. With `affinity`, what the worker has `warm` says which tasks of one priority go
 /// first, or which it is given at all. If there is none, waits up to `wait_seconds` for one, and then says why there is
-/// none. A claim that repeats the `request_id` of an earlier one gets the same leases again.
+/// none. A claim that repeats the `request_id` of an earlier one gets the same leases again, of which it is told no more than its own
+/// `max_tasks`.
 #[utoipa::path(
     post,
     path = "/v1/claims",
@@ -57,15 +58,25 @@ async fn claim(
 pub async fn claim_tasks(app: &App, caller: &Caller, request: ClaimRequest) -> Result<ClaimView, ApiError> {
     let wait = request.wait_seconds.unwrap_or_default();
     let claim = wire::claim(app, caller, request, app.now())?;
-    let (queues, types) = (claim.queues.clone(), claim.types.clone());
+    let (queues, types, most) = (claim.queues.clone(), claim.types.clone(), claim.max_tasks);
     let answer = if wait.is_zero() {
-        supply::claim(app, claim).await?
+        look(app, caller, claim).await?
     } else {
         wait_for_tasks(app, caller, claim, wait).await?
     };
-    let mut view = wire::claim_view(&app.meters, caller.sift(answer), &queues, &types, app.now());
-    inputs::fill(&*app.store, &mut view.tasks).await?;
+    let mut view = wire::claim_view(&app.meters, caller.sift(answer, most), &queues, &types, app.now());
+    inputs::fill(app, &mut view.tasks).await?;
     Ok(view)
+}
+
+/// Claims what there is now. What is given out is told at length: room for it is kept before, and not while a claim waits.
+async fn look(app: &App, caller: &Caller, claim: Claim) -> Result<ClaimAnswer, ApiError> {
+    caller.keep_room_for_tasks(app, claim.max_tasks).await?;
+    let answer = supply::claim(app, claim).await?;
+    if let ClaimAnswer::Nothing(_) = &answer {
+        caller.give_room_back();
+    }
+    Ok(answer)
 }
 
 async fn wait_for_tasks(
@@ -83,7 +94,7 @@ async fn wait_for_tasks(
     loop {
         // The line is joined before the look: what is committed after the look rings.
         place.listen();
-        let nothing = match supply::claim(app, claim.clone()).await? {
+        let nothing = match look(app, caller, claim.clone()).await? {
             leased @ ClaimAnswer::Leased(_) => {
                 place.settle();
                 return Ok(leased);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use baton_api::ending::{EndRequest, EndingRequest, EndingView, EndingsRead, EndingsRequest, EndingsView};
 use baton_api::{FieldError, ProblemCode};
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, Meters, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, Meters, ok, room, wire};
 use baton_model::{Timestamp, WorkerId};
 use baton_store::{EndAnswer, EndedAs, Ending, StoreError};
 use futures::StreamExt;
@@ -41,6 +41,10 @@ pub(crate) async fn end_attempts(
 ) -> ApiResult {
     let now = app.now();
     let EndingsRead { endings, claim } = request;
+    let claimed = claim.as_ref().map_or(0, |claim| claim.max_tasks.unwrap_or(1));
+    let tasks = app.room.for_tasks(claimed as usize, &app.limits());
+    let bytes = room::of_items(&endings).saturating_add(tasks);
+    caller.keep_room(&app, bytes).await?;
     let (slots, endings) = judged(&app, &caller, endings, now).await;
     let along = |claim| match misnamed(&claim, None) {
         None => wire::claim(&app, &caller, claim, now),

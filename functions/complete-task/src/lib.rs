@@ -70,6 +70,10 @@ pub async fn complete_task(
     let now = app.now();
     let worker = request.worker_id.clone();
     let own = RequestKey::of_completion(task, request.attempt);
+    if let Some(claim) = &request.claim {
+        // What is completed must be told, and what is claimed along with it is told at length.
+        caller.keep_room_for_tasks(app, claim.max_tasks.unwrap_or(1)).await?;
+    }
     let (complete, claim) = completion(app, caller, task, request, (now, "files")).await?;
     let own = Own { name: own, worker: &worker };
     let misnamed = claim.as_ref().and_then(|claim| misnamed(claim, Some(&own)));
@@ -169,11 +173,11 @@ fn view(generation: &Generation) -> CompletedView {
     }
 }
 
-/// The queues and types that a claim names.
-type Named = (Vec<QueueName>, Vec<TaskType>);
+/// The queues and types that a claim names, and how many tasks it asks for.
+type Named = (Vec<QueueName>, Vec<TaskType>, u32);
 
 fn named(claim: Option<&Claim>) -> Named {
-    claim.map(|claim| (claim.queues.clone(), claim.types.clone())).unwrap_or_default()
+    claim.map(|claim| (claim.queues.clone(), claim.types.clone(), claim.max_tasks)).unwrap_or_default()
 }
 
 /// What a claim found that came along, or why it failed.
@@ -181,14 +185,14 @@ async fn told(
     app: &App,
     caller: &Caller,
     found: Result<ClaimAnswer, StoreError>,
-    (queues, types): &Named,
+    (queues, types, most): &Named,
     now: Timestamp,
 ) -> (Option<ClaimView>, Option<Problem>) {
     let mut view = match found {
-        Ok(found) => wire::claim_view(&app.meters, caller.sift(found), queues, types, now),
+        Ok(found) => wire::claim_view(&app.meters, caller.sift(found, *most), queues, types, now),
         Err(error) => return untold(error.into()),
     };
-    match inputs::fill(&*app.store, &mut view.tasks).await {
+    match inputs::fill(app, &mut view.tasks).await {
         Ok(()) => (Some(view), None),
         Err(error) => untold(error.into()),
     }

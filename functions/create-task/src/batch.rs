@@ -7,8 +7,9 @@ use baton_api::batch::{BatchRequest, CreateBatch};
 use baton_api::create::{BatchAnswer, BatchItem, CreateTask, CreatedTask, ItemProblem};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
+use baton_http::idempotency::replay;
 use baton_http::spec::task_spec;
-use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
+use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok, room};
 use baton_model::{BatchId, Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits, trace};
 use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, StoreError};
 use serde::Serialize;
@@ -17,7 +18,7 @@ use serde_json::value::RawValue;
 use crate::of_batch::{OfBatch, in_project};
 use crate::told::Told;
 
-use crate::{graph, replay, view};
+use crate::{graph, view};
 
 const ROUTE: &str = "POST /v1/tasks/batch";
 
@@ -53,6 +54,7 @@ pub(crate) async fn create_batch(
     let batch = Batch::read_text(body::utf8(&bytes)?, &limits)?;
     let idempotency = key.scoped(ROUTE, &caller, || fingerprint(&bytes));
     drop(bytes);
+    caller.keep_room(&app, room::of_items(&batch.tasks)).await?;
     let atomic = batch.atomic;
     let created_batch = create_batch_of(&app, &caller, batch, idempotency).await?;
     let answer = gather(created_batch.batch_id, created_batch.answers);

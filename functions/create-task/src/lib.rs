@@ -8,16 +8,13 @@ mod submission;
 mod told;
 
 use axum::extract::State;
-use axum::response::Response;
 use baton_api::create::CreateTask;
 use baton_api::create::CreatedTask;
+use baton_http::idempotency::replay;
 use baton_http::spec::task_spec;
-use baton_http::{
-    ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, ok, routes,
-};
+use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, ok, routes};
 use baton_model::{State as TaskState, Status};
 use baton_store::{Accepted, Create, Idempotency};
-use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
 
 use told::Told;
@@ -104,13 +101,6 @@ pub async fn create_one(
             Err(baton_store::StoreError::Internal { what: "no answer to a task".into(), cause: None }.into())
         }
     }
-}
-
-fn replay(mut response: Response, replayed: bool) -> Response {
-    if replayed {
-        response.headers_mut().insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
-    }
-    response
 }
 
 fn view(accepted: &Accepted, blocked: bool) -> CreatedTask {

@@ -37,6 +37,7 @@ pub(crate) async fn look(
     let of_hours = wants(Kind::FailureRate) && !counts_all;
     if of_hours || of_stats.into_iter().any(wants) {
         let stats = app.store.stats(now).await?;
+        app.minutes.note(&stats);
         of_statistics(&stats, &mut found);
         beyond_statistics(app, rules, &mut found, now).await?;
         if of_hours {

@@ -7,7 +7,7 @@ use baton_alerts::{Delivery, Event, EventName, Kind, Rate, Rule, Standing, Turn,
 use baton_api::alert::FiringView;
 use baton_http::App;
 use baton_http::notices::{self, STANDING, WAITING_ALERTS};
-use baton_model::{GroupName, Happened, Timestamp};
+use baton_model::{GroupName, Happened, LimitOn, QueueName, Timestamp};
 use baton_runtime::Shutdown;
 use baton_store::{DocumentChanges, StoreError};
 use serde::Serialize;
@@ -237,9 +237,10 @@ async fn tell(
             }
         };
         let (alert, subject, message) = (rule.name.clone(), subject.clone(), firing.message.clone());
+        let queue = queue_of(rule.kind, &subject);
         let happened = match name {
-            EventName::AlertFired => Happened::AlertFired { alert, subject: subject.clone(), message },
-            _ => Happened::AlertEnded { alert, subject: subject.clone(), message },
+            EventName::AlertFired => Happened::AlertFired { alert, subject: subject.clone(), queue, message },
+            _ => Happened::AlertEnded { alert, subject: subject.clone(), queue, message },
         };
         changes.happened.push((now, happened));
         let fired_at = firing.fired_at.as_millis().to_string();
@@ -257,6 +258,15 @@ async fn tell(
     }
     let dropped = receivers.into_iter().filter(|receiver| receiver.dropped > 0);
     Ok((told, dropped.map(|receiver| (receiver.webhook.name, receiver.dropped)).collect()))
+}
+
+/// The queue that a subject is, or that the limit is of which it names.
+fn queue_of(kind: Kind, subject: &str) -> Option<QueueName> {
+    match kind {
+        Kind::LimitFull => subject.parse::<LimitOn>().ok()?.queue().cloned(),
+        kind if kind.is_of_queues() => subject.parse().ok(),
+        _ => None,
+    }
 }
 
 /// A webhook that may be told something.

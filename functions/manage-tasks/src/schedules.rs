@@ -69,7 +69,7 @@ pub(crate) async fn set(
     }
     let change = ScheduleChange::Set { plan: Box::new(plan), seed: seed(&app), replace: request.replace };
     let (is_new, schedule) = change_to(&app, &caller, key, change, request.by, request.reason).await?;
-    let view = ScheduleView::new(&schedule, USUAL_NEXT);
+    let view = ScheduleView::new(&schedule, now, USUAL_NEXT);
     if is_new { created(&view) } else { ok(&view) }
 }
 
@@ -190,7 +190,7 @@ pub(crate) async fn get(
     query.finish()?;
     let key = key_of(&caller, project, name)?;
     let schedule = reached(&app, &caller, &key).await?;
-    ok(&ScheduleView::new(&schedule, next.unwrap_or(USUAL_NEXT)))
+    ok(&ScheduleView::new(&schedule, app.now(), next.unwrap_or(USUAL_NEXT)))
 }
 
 /// List schedules
@@ -220,7 +220,8 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, mut query: Quer
     page.limit = page.limit.min(MOST_LISTED);
     let mut found = app.store.schedules(ScheduleFilter { project }, page).await?;
     found.items.retain(|schedule| reaches(&caller, schedule));
-    ok(&wire::page(found, |schedule| ScheduleView::new(&schedule, USUAL_NEXT)))
+    let now = app.now();
+    ok(&wire::page(found, |schedule| ScheduleView::new(&schedule, now, USUAL_NEXT)))
 }
 
 /// The schedule that is meant, within the caller's bounds.
@@ -258,7 +259,7 @@ async fn act(
     let key = key_of(caller, request.project, name)?;
     reached(app, caller, &key).await?;
     let (_, schedule) = change_to(app, caller, key, change, request.by, request.reason).await?;
-    ok(&ScheduleView::new(&schedule, USUAL_NEXT))
+    ok(&ScheduleView::new(&schedule, app.now(), USUAL_NEXT))
 }
 
 /// Changes a schedule. Says whether there was none before, and gives what stands since; of one that is gone, what stood before.

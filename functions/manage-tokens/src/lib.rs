@@ -13,6 +13,7 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(token::create))
         .routes(routes!(token::list))
+        .routes(routes!(token::own))
         .routes(routes!(token::revoke))
         .routes(routes!(audit::list))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use baton_api::ReadFields as _;
 use baton_api::task::Page;
 use baton_api::token::{CreateToken, Expiry};
-use baton_api::token::{CreatedTokenView, TokenView};
+use baton_api::token::{CreatedTokenView, OwnTokenView, TokenView};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, QueryFields, created, ok, wire};
 use baton_model::{Expected, Grant, Label, Timestamp, Token, TokenId, TokenSecret, TokenStatus, limits};
 use baton_runtime::Ids;
@@ -142,10 +142,30 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, mut query: Quer
     query.finish()?;
     let now = app.now();
     let page = app.store.tokens(page).await?;
-    ok(&wire::page(page, |token| TokenView {
-        held_back: app.held_back.of(token.id, now),
-        ..TokenView::new(token, now)
-    }))
+    ok(&wire::page(page, |token| view(&app, token, now)))
+}
+
+fn view(app: &App, token: Token, now: Timestamp) -> TokenView {
+    TokenView { held_back: app.held_back.of(token.id, now), ..TokenView::new(token, now) }
+}
+
+/// Show the caller's own token
+///
+/// What the token that the request presents allows, and until when; never its secret.
+#[utoipa::path(
+    get,
+    path = "/v1/token",
+    operation_id = "get_own_token",
+    tag = "tokens",
+    responses(
+        (status = 200, description = "The token", body = OwnTokenView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn own(State(app): State<App>, caller: Caller) -> ApiResult {
+    let token = caller.token().cloned().map(|token| view(&app, token, app.now()));
+    ok(&OwnTokenView { token })
 }
 
 /// Revoke a token

@@ -170,16 +170,20 @@ pub(crate) async fn get_queue(
     get,
     path = "/v1/stats",
     tag = "operations",
+    params(("minutes" = Option<String>, Query, description = "With whatever value: tells `minutes`, too")),
     responses(
         (status = 200, description = "The statistics", body = StatsView),
         (status = "default", description = "A problem", body = baton_api::Problem,
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn get_stats(State(app): State<App>, caller: Caller, query: QueryFields) -> ApiResult {
+pub(crate) async fn get_stats(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
     caller.reach_everything()?;
+    let minutes = query.text("minutes").is_some();
     query.finish()?;
-    ok(&stats_view(app.store.stats(app.now()).await?))
+    let now = app.now();
+    let view = stats_view(app.store.stats(now).await?);
+    ok(&StatsView { minutes: minutes.then(|| app.minutes.until(now)).flatten(), ..view })
 }
 
 /// What tasks of a state do. Whether one that waits is `queued`, `created` or `retry` is a matter of the clock, which counts
@@ -229,6 +233,7 @@ fn stats_view(stats: Stats) -> StatsView {
             gone: stats.workers.gone,
         },
         hours: stats.hours.into_iter().map(hour_view).collect(),
+        minutes: None,
     }
 }
 

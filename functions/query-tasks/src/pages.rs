@@ -73,6 +73,7 @@ pages! {
     DependencyRefused = "dependency_refused",
     NotSupported = "not_supported",
     Internal = "internal",
+    ServerUnreachable = "server_unreachable",
 }
 
 /// A problem's code in a path.

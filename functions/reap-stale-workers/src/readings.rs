@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_http::App;
-use baton_model::{Directive, ReadingWatch, Reads, WorkerStatus};
+use baton_model::{Directive, Happened, ReadingWatch, Reads, Timestamp, WorkerStatus};
 use baton_runtime::Shutdown;
 use baton_store::{Direct, Page, StoreError, WorkerDetail};
 
@@ -57,9 +57,11 @@ pub async fn look_at_readings(app: &App, watch: &mut ReadingWatch) -> Result<(),
         match app.store.direct_worker(direct).await {
             Ok(told) if directive == Directive::Run && told.worker.directive == Directive::Run => {
                 tracing::info!(%worker, why = ordered.why, "a worker goes on");
+                note(app, now, Happened::WorkerResumed { worker, why: ordered.why }).await;
             }
             Ok(told) if directive == Directive::Drain && told.worker.directed.as_ref() == Some(&asked) => {
                 tracing::warn!(%worker, why = ordered.why, "a worker drains");
+                note(app, now, Happened::WorkerDrained { worker, why: ordered.why }).await;
             }
             Ok(told) => tracing::info!(
                 %worker,
@@ -72,4 +74,11 @@ pub async fn look_at_readings(app: &App, watch: &mut ReadingWatch) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Notes for the time line what a rule has asked of a worker. That it cannot be noted changes nothing of that.
+async fn note(app: &App, at: Timestamp, happened: Happened) {
+    if let Err(error) = app.store.note_happened(at, happened).await {
+        tracing::warn!(error = error.report(), "what a rule has asked of a worker could not be noted");
+    }
 }

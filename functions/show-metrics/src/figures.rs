@@ -1,5 +1,6 @@
 //! What the store and the supervisor tell, as metrics.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use baton_alerts::Standing;
@@ -71,6 +72,7 @@ pub(crate) async fn text(app: &App) -> Result<String, ApiError> {
     baton.register("build", "The version of the server", version);
     let now = app.now();
     let stats = app.store.stats(now).await?;
+    app.minutes.note(&stats);
     of_tasks(&stats, &mut baton, &mut seed);
     of_queues(&stats, &mut baton);
     of_untaken(app, &mut baton);
@@ -145,20 +147,33 @@ fn of_tasks(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {
     baton.register("tasks", "Tasks by what they do", all);
     let of_state = Family::<Tasks, Number>::default();
     let of = |queue: &str, state| of_state.get_or_create(&Tasks { queue: queue.to_owned(), state }).clone();
-    for queue in &stats.queues {
-        let name = queue.queue.as_str();
-        of(name, "waiting").set(queue.queued as f64);
-        of(name, "running").set(queue.running as f64);
+    let mut known: BTreeMap<(&QueueName, State), u64> = BTreeMap::new();
+    for count in &stats.counts {
+        *known.entry((&count.queue, count.state)).or_default() += count.tasks;
     }
-    if stats.other_queues > 0 {
-        for state in [State::Queued, State::Running] {
-            let tasks = stats.other_states.get(&state).copied().unwrap_or_default();
+    for queue in &stats.queues {
+        known.insert((&queue.queue, State::Queued), queue.queued);
+        known.insert((&queue.queue, State::Running), queue.running);
+    }
+    for state in State::ALL {
+        let mut listed = 0;
+        for queue in &stats.queues {
+            let tasks = known.get(&(&queue.queue, state)).copied().unwrap_or_default();
+            of(queue.queue.as_str(), told(state)).set(tasks as f64);
+            listed += tasks;
+        }
+        // Of types beyond the rows of counts that are listed, what neither waits nor runs is told of no queue by name.
+        if stats.other_queues > 0 || stats.other_counts.0 > 0 {
+            let tasks = match state {
+                State::Queued | State::Running => stats.other_states.get(&state).copied().unwrap_or_default(),
+                _ => stats.states.get(&state).copied().unwrap_or_default().saturating_sub(listed),
+            };
             of(OTHERS, told(state)).set(tasks as f64);
         }
     }
     baton.register(
         "queue_tasks",
-        "Tasks of a queue that wait or run, of the 100 queues with the most of them",
+        "Tasks of a queue by what they do, of the 100 queues with the most that wait or run",
         of_state,
     );
     by_queue(
@@ -307,12 +322,15 @@ impl EncodeMetric for Counted {
     }
 }
 
-/// How often supervised workers were started again.
+/// How often supervised workers were started again; without a supervisor, none was.
 async fn of_fleet(app: &App, baton: &mut Registry, seed: &mut Registry) {
-    let Some(fleet) = &app.fleet else { return };
+    let groups = match &app.fleet {
+        Some(fleet) => fleet.groups().await,
+        None => Vec::new(),
+    };
     let restarts = Family::<OfGroup, Counter<u64, AtomicU64>>::default();
     let mut all = 0;
-    for group in fleet.groups().await {
+    for group in groups {
         restarts.get_or_create(&OfGroup { group: group.name.to_string() }).inc_by(group.restarts);
         all += group.restarts;
     }

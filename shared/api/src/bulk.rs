@@ -182,7 +182,8 @@ pub struct BulkRequest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Option<Vec<String>>)]
     pub ids: Vec<TaskId>,
-    /// Whether to count only how many tasks it would look at. `false` if left out.
+    /// Whether to count only how many tasks it would look at; of ids, those that there are and whose state it may be done to. `false` if
+    /// left out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     pub dry_run: bool,
@@ -273,6 +274,20 @@ pub struct BulkCountView {
     /// Whether there are more: counting ends at 10,000, or after some seconds. Left out if that is all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+    /// About how many there are then, by the statistics. Left out if that is all, and if the filter asks for more than queue, type and status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<u64>,
+}
+
+/// A bulk command, or, of a dry run, how many tasks it would look at.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = BulkAnswer)]
+pub enum BulkAnswerView {
+    /// The command.
+    Command(Box<BulkView>),
+    /// Of a dry run.
+    Count(BulkCountView),
 }
 
 /// A bulk command, with how far it is.

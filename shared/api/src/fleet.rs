@@ -258,6 +258,23 @@ pub struct StatsView {
     /// left out.
     #[serde(default)]
     pub hours: Vec<HourView>,
+    /// What waited and ran at each minute of the last 24 hours, if it was asked for (`minutes`) and the process that answers has noted
+    /// any: a server has, from its start on; a function on AWS has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<MinutesView>,
+}
+
+/// How many tasks waited and ran, minute by minute, the earliest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Minutes)]
+pub struct MinutesView {
+    /// When the first minute began.
+    #[schema(value_type = String, format = "date-time")]
+    pub from: Timestamp,
+    /// How many waited at each minute from there on, up to 1,440; `null` where it was not noted.
+    pub waiting: Vec<Option<u64>>,
+    /// How many ran.
+    pub running: Vec<Option<u64>>,
 }
 
 /// What was done in an hour.

@@ -148,6 +148,8 @@ codes! {
     RequestTimeout = "request_timeout", 408, "The request took too long";
     /// The server failed.
     Internal = "internal", 500, "The server failed";
+    /// The server that a dashboard by itself asks gave no answer, or none of Baton's.
+    ServerUnreachable = "server_unreachable", 502, "The server cannot be reached";
 }
 
 impl ProblemCode {

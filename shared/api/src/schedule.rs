@@ -323,8 +323,8 @@ pub struct ScheduleView {
     /// The task that it creates, as `POST /v1/tasks` takes it.
     #[schema(value_type = CreateTask)]
     pub task: Payload,
-    /// The next times, at most five unless the request says otherwise; none of a schedule that has ended. While it is paused no
-    /// task is created for them.
+    /// The next times, at most five unless the request says otherwise; none of a schedule that has ended. While it is paused, those that
+    /// it would have if it were resumed now, and no task is created for them. Of one that was deleted, those that it would have had.
     #[schema(value_type = Vec<String>)]
     pub next: Vec<Timestamp>,
     /// The latest time for which a task was created.
@@ -354,8 +354,8 @@ pub struct ScheduleView {
 }
 
 impl ScheduleView {
-    /// A schedule as it is shown, with so many times ahead.
-    pub fn new(schedule: &Schedule, next: u32) -> Self {
+    /// A schedule as it is shown at `now`, with so many times ahead.
+    pub fn new(schedule: &Schedule, now: Timestamp, next: u32) -> Self {
         let plan = &schedule.plan;
         let (cron, time_zone, every_seconds) = match &plan.rhythm {
             Rhythm::Cron { cron, zone } => (Some(cron.clone()), Some(zone.clone()), None),
@@ -379,7 +379,7 @@ impl ScheduleView {
             ends_at: plan.ends_at,
             paused: plan.paused,
             task,
-            next: schedule.upcoming(next as usize),
+            next: schedule.upcoming(now, next as usize),
             last: schedule.last.map(|last| OccurrenceView { at: last.at, task_id: last.task }),
             created: schedule.created,
             skipped: schedule.skipped,

@@ -17,8 +17,9 @@ pub struct TimelineView {
     /// When; of a log line, when it was received.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
-    /// Where it is told: `event` (of a task's history), `log` (a worker's line), `worker` (it started, ended or was lost),
-    /// `audit` (a request of an operator), `reaper` (a round that took tasks back) or `server` (it started or ended).
+    /// Where it is told: `event` (of a task's history), `log` (a worker's line), `worker` (it started, ended or was lost, or a rule for
+    /// readings asked it to drain or to go on), `audit` (a request of an operator), `reaper` (a round that took tasks back), `alert` (one fires or
+    /// has ended, or a webhook was given up) or `server` (it started or ended).
     #[schema(value_type = String)]
     pub source: Source,
     /// `debug`, `info`, `warn` or `error`.

@@ -243,6 +243,15 @@ impl TokenView {
     }
 }
 
+/// Who asks, as the server knows them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = OwnToken)]
+pub struct OwnTokenView {
+    /// The token that the request presents. Left out if it presents none, where none is needed: then everything is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenView>,
+}
+
 /// A token that was made now, with its secret, which nobody is shown again.
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = CreatedToken)]

@@ -17,6 +17,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     deadline: Duration,
     token: Option<TokenSecret>,
+    gather_ends: bool,
 }
 
 impl ClientBuilder {
@@ -27,6 +28,7 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(3),
             deadline: Duration::from_secs(30),
             token: None,
+            gather_ends: true,
         }
     }
 
@@ -53,6 +55,19 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether attempts that end close together are told to the server by few requests; `true` unless set.
+    ///
+    /// Nothing waits for others on purpose: an end goes at once by its own route if none is under way. Those that come meanwhile gather
+    /// until it is answered, or for 25 ms, and go by one request, up to 1,000 of them. Each call still answers with what became of its own
+    /// end, and is repeated by itself. One that is dropped while it gathers is not sent, and takes no other along. By its own route goes
+    /// what has more than 256 KiB, and a completion with a claim, which belongs to it alone, unless there are
+    /// [`Client::with_next_claims`]; and so does all else, for ten minutes, if the server does not know how to end several attempts.
+    #[must_use]
+    pub fn gather_ends(mut self, gather_ends: bool) -> Self {
+        self.gather_ends = gather_ends;
+        self
+    }
+
     /// Presents this token with each request. It travels as it is: to another machine, send it through a proxy that speaks
     /// TLS.
     #[must_use]
@@ -67,13 +82,7 @@ impl ClientBuilder {
     /// [`ClientError::Address`] if the server's address is none.
     pub fn build(self) -> Result<Client, ClientError> {
         let wrong = |reason: String| ClientError::Address { given: self.base.clone(), reason };
-        let url = reqwest::Url::parse(&self.base).map_err(|error| wrong(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong("it is neither http:// nor https:// with a host".to_owned()));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has a query or a fragment".to_owned()));
-        }
+        let url = server_address(&self.base)?;
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
             // Hexadecimal digits always make a header.
@@ -85,9 +94,26 @@ impl ClientBuilder {
         let http = http(&url).map_err(wrong)?;
         let http = http.default_headers(headers).connect_timeout(self.connect_timeout);
         let http = http.build().map_err(|error| wrong(error.to_string()))?;
-        let inner = Inner { http, base: self.base, timeout: self.timeout };
-        Ok(Client { inner: Arc::new(inner), deadline: self.deadline, span: None })
+        let inner = Arc::new(Inner { http, base: self.base, timeout: self.timeout });
+        let client = Client { inner, deadline: self.deadline, span: None, gather: None };
+        Ok(if self.gather_ends { client.gathering(None) } else { client })
     }
+}
+
+/// Reads the address of a server, such as `http://127.0.0.1:7410`.
+///
+/// # Errors
+/// [`ClientError::Address`] if it is none.
+pub fn server_address(base: &str) -> Result<reqwest::Url, ClientError> {
+    let wrong = |reason: String| ClientError::Address { given: base.to_owned(), reason };
+    let url = reqwest::Url::parse(base).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("it is neither http:// nor https:// with a host".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has a query or a fragment".to_owned()));
+    }
+    Ok(url)
 }
 
 /// How this program speaks HTTP: with the roots of TLS that the machine trusts, and without following redirects, which would carry
@@ -106,7 +132,7 @@ fn http(url: &reqwest::Url) -> Result<reqwest::ClientBuilder, String> {
         .redirect(reqwest::redirect::Policy::none()))
 }
 
-/// An HTTP client for another service than Baton's, set up as [`Client`]s are.
+/// An HTTP client for requests that [`Client`] does not make, as to another service than Baton's, set up as [`Client`]s are.
 ///
 /// # Errors
 /// Why there is none for this address: it is neither http:// nor https:// with a host, or the machine's roots of TLS cannot be read.

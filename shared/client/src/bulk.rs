@@ -4,7 +4,7 @@ use baton_api::bulk::{BulkCountView, BulkRequest, BulkView};
 use baton_api::task::Page;
 use baton_model::BulkId;
 
-use crate::call::Call;
+use crate::call::{Call, new_key};
 use crate::{Client, ClientError};
 
 impl Client {
@@ -17,13 +17,23 @@ impl Client {
         self.call(Call::post("/v1/tasks/bulk", &asked).repeatable(true)).await
     }
 
-    /// Does something to all tasks of a filter; the answer tells how far it is, and it goes on by itself.
+    /// Does something to all tasks of a filter, under an idempotency key of the client's own making: however often the request must be
+    /// sent, there is one command. The answer tells how far it is, and it goes on by itself.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn bulk(&self, bulk: &BulkRequest) -> Result<BulkView, ClientError> {
+        self.bulk_once(bulk, &new_key()).await
+    }
+
+    /// The same under the caller's idempotency key, which also holds over restarts of the caller: the same key with the same command
+    /// gives that command again for 24 hours, with how far it is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn bulk_once(&self, bulk: &BulkRequest, key: &str) -> Result<BulkView, ClientError> {
         let asked = BulkRequest { dry_run: false, ..bulk.clone() };
-        self.call(Call::post("/v1/tasks/bulk", &asked)).await
+        self.call(Call::post("/v1/tasks/bulk", &asked).idempotency_key(key.to_owned())).await
     }
 
     /// How far a bulk command is.

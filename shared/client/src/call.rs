@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// When a request may be sent again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Repeat {
+pub(crate) enum Repeat {
     /// Whenever no answer came: a second sending changes nothing more than the first.
     Freely,
     /// Only if the first sending has certainly changed nothing.
@@ -28,12 +28,19 @@ enum Repeat {
     Never,
 }
 
+impl Repeat {
+    /// Freely if `so`, as the change may then be made twice without harm.
+    pub(crate) fn freely_if(so: bool) -> Self {
+        if so { Self::Freely } else { Self::IfUntouched }
+    }
+}
+
 /// A request in the making.
 pub(crate) struct Call {
     method: Method,
     path: String,
     query: Vec<(&'static str, String)>,
-    body: Option<Result<Vec<u8>, serde_json::Error>>,
+    body: Option<Result<Vec<u8>, Arc<serde_json::Error>>>,
     idempotency_key: Option<String>,
     repeat: Repeat,
     waits: Duration,
@@ -57,7 +64,7 @@ impl Call {
     pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
         Self {
             method: Method::POST,
-            body: Some(serde_json::to_vec(body)),
+            body: Some(serde_json::to_vec(body).map_err(Arc::new)),
             repeat: Repeat::IfUntouched,
             ..Self::get(path)
         }
@@ -85,7 +92,7 @@ impl Call {
 
     /// The change may be made twice without harm, if `so`.
     pub(crate) fn repeatable(mut self, so: bool) -> Self {
-        self.repeat = if so { Repeat::Freely } else { Repeat::IfUntouched };
+        self.repeat = Repeat::freely_if(so);
         self
     }
 
@@ -115,8 +122,9 @@ impl Call {
 }
 
 /// A failed sending, and when the server would like the next.
-struct Failed {
-    error: ClientError,
+#[derive(Clone)]
+pub(crate) struct Failed {
+    pub(crate) error: ClientError,
     retry_after: Option<Duration>,
 }
 
@@ -126,46 +134,71 @@ impl From<ClientError> for Failed {
     }
 }
 
+/// For how long a request is sent again, and when next.
+pub(crate) struct Repeats {
+    repeat: Repeat,
+    begun: Instant,
+    deadline: Duration,
+    pause: Duration,
+}
+
+impl Repeats {
+    /// The first sending begins.
+    pub(crate) fn begin(repeat: Repeat, deadline: Duration) -> Self {
+        Self { repeat, begun: Instant::now(), deadline, pause: FIRST_PAUSE }
+    }
+
+    /// How long to wait before the next sending, after one has failed; none if there is to be no other.
+    pub(crate) fn pause(&mut self, failed: &Failed) -> Option<Duration> {
+        let again = match self.repeat {
+            Repeat::Freely => failed.error.is_passing(),
+            Repeat::IfUntouched => failed.error.is_untouched(),
+            Repeat::Never => false,
+        };
+        let wait = wait(self.pause, failed.retry_after, rand::random_range(0.5..=1.0));
+        if !again || self.begun.elapsed().saturating_add(wait) > self.deadline {
+            return None;
+        }
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Some(wait)
+    }
+}
+
 impl Client {
     /// Sends a request until it is answered, or may not be repeated, or the deadline has passed.
     pub(crate) async fn call<A: DeserializeOwned>(&self, call: Call) -> Result<A, ClientError> {
-        let Call { method, path, query, body, idempotency_key, repeat, waits } = call;
-        let body = body.transpose().map_err(|error| ClientError::Request(Arc::new(error)))?;
-        let url = format!("{}{path}", self.inner.base);
-        let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut repeats = Repeats::begin(call.repeat, self.deadline.saturating_add(call.waits));
         loop {
-            let mut request = self
-                .inner
-                .http
-                .request(method.clone(), &url)
-                .timeout(self.inner.timeout.saturating_add(waits))
-                .query(&query);
-            if let Some(body) = &body {
-                request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
-            }
-            if let Some(span) = &self.span {
-                request = request.header(baton_model::trace::TRACEPARENT, span.to_string());
-            }
-            if let Some(key) = &idempotency_key {
-                request = request.header("idempotency-key", key);
-            }
-            let failed = match self.send(request, &url).await {
+            let failed = match self.once(&call).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            let again = match repeat {
-                Repeat::Freely => failed.error.is_passing(),
-                Repeat::IfUntouched => failed.error.is_untouched(),
-                Repeat::Never => false,
-            };
-            let wait = wait(pause, failed.retry_after, rand::random_range(0.5..=1.0));
-            if !again || begun.elapsed().saturating_add(wait) > self.deadline.saturating_add(waits) {
-                return Err(failed.error);
-            }
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let Some(pause) = repeats.pause(&failed) else { return Err(failed.error) };
+            tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Sends a request once.
+    pub(crate) async fn once<A: DeserializeOwned>(&self, call: &Call) -> Result<A, Failed> {
+        let body = call.body.as_ref().map(Result::as_ref).transpose();
+        let body = body.map_err(|error| ClientError::Request(Arc::clone(error)))?;
+        let url = format!("{}{}", self.inner.base, call.path);
+        let mut request = self
+            .inner
+            .http
+            .request(call.method.clone(), &url)
+            .timeout(self.inner.timeout.saturating_add(call.waits))
+            .query(&call.query);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        if let Some(span) = &self.span {
+            request = request.header(baton_model::trace::TRACEPARENT, span.to_string());
+        }
+        if let Some(key) = &call.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        self.send(request, &url).await
     }
 
     /// Sends a request that is not to be sent again by itself.

@@ -134,6 +134,25 @@ impl ClientError {
         }
     }
 
+    /// Whether the request itself is not taken, by the server or by a gateway before it, so that a smaller one may be.
+    pub fn is_misfit(&self) -> bool {
+        match self.status() {
+            Some(status) => {
+                (400..500).contains(&status) && status != 404 && !self.is_passing() && !self.is_denied()
+            }
+            None => !self.is_passing(),
+        }
+    }
+
+    /// The HTTP status, if something answered.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem(problem) => Some(problem.status),
+            Self::Unexpected { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
     /// Whether it is certain that the server has changed nothing.
     pub fn is_untouched(&self) -> bool {
         match self {
@@ -151,7 +170,8 @@ impl ClientError {
         }
     }
 
-    pub(crate) fn unreachable(base: &str, error: reqwest::Error) -> Self {
+    /// What a request that got no answer means, of the server at `base`.
+    pub fn unreachable(base: &str, error: reqwest::Error) -> Self {
         let untouched = if error.is_connect() { Untouched::Yes } else { Untouched::Unknown };
         let cause = if error.is_timeout() {
             TOO_LONG.to_owned()
@@ -167,8 +187,8 @@ impl ClientError {
         Self::Unreachable { url: base.to_owned(), cause, untouched, source }
     }
 
-    /// No answer came in time.
-    pub(crate) fn too_late(base: &str, elapsed: tokio::time::error::Elapsed) -> Self {
+    /// No answer of the server at `base` came in time.
+    pub fn too_late(base: &str, elapsed: tokio::time::error::Elapsed) -> Self {
         let (url, cause) = (base.to_owned(), TOO_LONG.to_owned());
         Self::Unreachable { url, cause, untouched: Untouched::Unknown, source: Arc::new(elapsed) }
     }

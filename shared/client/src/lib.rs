@@ -2,7 +2,11 @@
 //!
 //! [`Client`] has one method for each route, with the types of `baton-api`. It repeats a request on its own where that
 //! is safe (see [`ClientBuilder::deadline`]): reads, heartbeats and completions are safe by their nature; a created
-//! task carries an idempotency key, and a claim is safe if it names its `request_id`.
+//! task and a bulk command carry an idempotency key, and a claim is safe if it names its `request_id`.
+//!
+//! Attempts that end close together are told to the server by few requests ([`Client::complete`], [`Client::fail`], [`Client::release`]):
+//! the first goes at once by itself, and those that end while it is under way go together in the next one, each with its own answer.
+//! [`ClientBuilder::gather_ends`] switches it off, and [`Client::with_next_claims`] has one claim go along for all of them.
 //!
 //! On AWS, a claim that waits at a function is paid for by the second. [`Listener`] has claims wait at the stack's queue `ready`
 //! instead, which it reaches by a [`ReadyQueue`]: with the feature `sqs`, `SqsReady`.
@@ -60,6 +64,7 @@ mod endings;
 mod error;
 mod files;
 mod fleet;
+mod gather;
 mod place;
 mod query;
 mod ready;
@@ -74,10 +79,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::TraceParent;
+use gather::Gather;
 
-pub use builder::{ClientBuilder, http_client};
+pub use builder::{ClientBuilder, http_client, server_address};
+pub use endings::{End, Sent};
 pub use error::{ClientError, Untouched};
 pub use files::Download;
+pub use gather::NextClaims;
 pub use place::stays_on_this_machine;
 pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery, TimelineQuery};
 pub use ready::{Heard, Listener, ReadyError, ReadyQueue};
@@ -85,12 +93,14 @@ pub use ready::{Heard, Listener, ReadyError, ReadyQueue};
 pub use sqs::{OpenError, SqsReady};
 pub use tls::config as tls_config;
 
-/// A client of one server. Clones share its connections.
+/// A client of one server. Clones share its connections, and gather the ends of attempts together.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
     deadline: Duration,
     span: Option<TraceParent>,
+    /// Where ends of attempts gather; none if each goes alone.
+    gather: Option<Arc<Gather>>,
 }
 
 #[derive(Debug)]
@@ -126,8 +136,27 @@ impl Client {
     }
 
     /// The same client, whose requests are a part of this span and say so (W3C Trace Context): tasks that they create stand in its trace.
+    /// A request for several ends of attempts is a part of none.
     #[must_use]
     pub fn in_span(self, span: Option<TraceParent>) -> Self {
         Self { span, ..self }
+    }
+
+    /// The same client, which ends each attempt by a request of its own; see [`ClientBuilder::gather_ends`].
+    #[must_use]
+    pub fn without_gathering(&self) -> Self {
+        Self { gather: None, ..self.clone() }
+    }
+
+    /// The same client, whose ends that go together bring one claim along. They gather by themselves, and not with those of `self`.
+    #[must_use]
+    pub fn with_next_claims(&self, next: Arc<dyn NextClaims>) -> Self {
+        self.gathering(Some(next))
+    }
+
+    fn gathering(&self, next: Option<Arc<dyn NextClaims>>) -> Self {
+        // What goes together is a part of no span.
+        let together = self.without_gathering().in_span(None);
+        Self { gather: Some(Arc::new(Gather::new(together, next))), ..self.clone() }
     }
 }

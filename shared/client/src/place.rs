@@ -1,18 +1,10 @@
 //! Where an address leads: to this very machine, or over a network.
 
-use std::net::IpAddr;
-
 use reqwest::Url;
 
-/// Whether what is sent to this address stays on this machine: a loopback address, or `localhost` and the names below
-/// it (RFC 6761, section 6.3).
+/// Whether what is sent to this address stays on this machine.
 pub(crate) fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
+    baton_model::is_this_machine(url.host_str().unwrap_or_default())
 }
 
 /// Whether what is sent to the server at this address stays on this machine, as with `http://127.0.0.1:7410`,

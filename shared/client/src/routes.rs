@@ -25,7 +25,7 @@ use baton_api::reap::{ReapView, ReaperView};
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
 use baton_api::timeline::{LiveEventsView, TimelineView};
 use baton_api::token::CreateToken;
-use baton_api::token::{AuditView, CreatedTokenView, TokenView};
+use baton_api::token::{AuditView, CreatedTokenView, OwnTokenView, TokenView};
 use baton_api::why::WhyView;
 use baton_model::{BatchId, Directive, GenerationId, ProjectId, QueueName, TaskId, TokenId, WorkerId};
 use serde::Serialize;
@@ -142,7 +142,8 @@ impl Client {
     }
 
     /// Completes a task. The same completion sent again is answered as the first time; a claim that comes along is
-    /// repeated freely only if it has a `request_id`.
+    /// repeated freely only if it has a `request_id`. What ends close together goes by one request
+    /// ([`ClientBuilder::gather_ends`](crate::ClientBuilder::gather_ends)).
     ///
     /// # Errors
     /// [`ClientError`].
@@ -151,24 +152,24 @@ impl Client {
         id: TaskId,
         completion: &CompleteRequest,
     ) -> Result<CompletedView, ClientError> {
-        let safe = completion.claim.as_ref().is_none_or(|claim| claim.request_id.is_some());
-        self.call(Call::post(format!("/v1/tasks/{id}/complete"), completion).repeatable(safe)).await
+        self.end_attempt(id, completion).await
     }
 
-    /// Fails an attempt.
+    /// Fails an attempt. What ends close together goes by one request, as with [`Client::complete`].
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn fail(&self, id: TaskId, failure: &FailRequest) -> Result<EndedView, ClientError> {
-        self.call(Call::post(format!("/v1/tasks/{id}/fail"), failure).repeatable(true)).await
+        self.end_attempt(id, failure).await
     }
 
-    /// Gives a task back unharmed: the attempt does not count.
+    /// Gives a task back unharmed: the attempt does not count. What ends close together goes by one request, as with
+    /// [`Client::complete`].
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn release(&self, id: TaskId, release: &ReleaseRequest) -> Result<EndedView, ClientError> {
-        self.call(Call::post(format!("/v1/tasks/{id}/release"), release).repeatable(true)).await
+        self.end_attempt(id, release).await
     }
 
     /// Beats: says what the worker runs, ships its log lines, and learns which leases are gone.
@@ -274,6 +275,14 @@ impl Client {
         limit: Option<u32>,
     ) -> Result<Page<TokenView>, ClientError> {
         self.call(Call::get("/v1/tokens").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// The token that this client presents, as the server knows it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn own_token(&self) -> Result<OwnTokenView, ClientError> {
+        self.call(Call::get("/v1/token")).await
     }
 
     /// Revokes a token: it is good for nothing from now on.

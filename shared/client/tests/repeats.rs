@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use baton_api::bulk::{BulkRequest, Do, FilterRequest};
 use baton_api::claim::ClaimRequest;
 use baton_api::create::CreateTask;
 use baton_api::manage::{ActionRequest, RetryRequest};
@@ -41,6 +42,33 @@ async fn a_creation_is_repeated_under_one_key_until_it_is_answered() {
     let keys: Vec<_> = heard.iter().map(|request| header(request, "idempotency-key").unwrap()).collect();
     assert!(keys[0].len() >= 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     assert!(heard[0].ends_with(r#"{"type":"render"}"#), "{}", heard[0]);
+}
+
+#[tokio::test]
+async fn a_bulk_command_is_repeated_under_one_key_until_it_is_answered() {
+    let made = format!(
+        r#"{{"id":"{TASK}","do":"cancel","state":"running","looked_at":0,"changed":0,"created_at":"2026-01-31T08:15:00Z"}}"#
+    );
+    let steps = vec![Step::HangUp, problem(ProblemCode::OutcomeUnknown), Step::Answer(200, made)];
+    let script = Script::start(steps).await;
+    let filter = FilterRequest { queue: Some("gpu".parse().unwrap()), ..FilterRequest::default() };
+    let cancel = BulkRequest {
+        action: Do::Cancel,
+        with: None,
+        filter: Some(filter),
+        ids: vec![],
+        dry_run: false,
+        by: None,
+        reason: None,
+    };
+
+    let bulk = script.client().bulk(&cancel).await.unwrap();
+
+    assert_eq!(bulk.id.to_string(), TASK);
+    let heard = script.heard();
+    assert_eq!(heard.len(), 3);
+    let keys: Vec<_> = heard.iter().map(|request| header(request, "idempotency-key").unwrap()).collect();
+    assert!(keys[0].len() >= 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 }
 
 #[tokio::test]

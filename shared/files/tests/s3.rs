@@ -6,6 +6,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it is surprised")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+
 use baton_files::{Bounds, ByteStream, FileError, FileName, Files, ObjectFiles, Objects, Part, Put};
 use baton_model::{Place, TaskId, Timestamp};
 use bytes::Bytes;
@@ -93,4 +98,52 @@ async fn servers_of_one_bucket_undo_nothing_of_one_another() {
         assert_eq!(servers[0].sweep_nameless(Timestamp::MAX).await.unwrap(), 0, "{round}");
     }
     servers[0].remove(&a).await.unwrap();
+}
+
+/// Something that answers each request with this status; its address, and what it was asked for.
+fn answering(status: &'static str) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, asked) = channel();
+    std::thread::spawn(move || {
+        while let Ok((mut connection, _)) = listener.accept() {
+            // All of a head: what is left unread when the connection is closed would break the answer off.
+            let mut first = [0; 8 * 1024];
+            let length = connection.read(&mut first).unwrap_or(0);
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = connection.write_all(answer.as_bytes());
+            if tell.send(String::from_utf8_lossy(&first[..length]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, asked)
+}
+
+/// In a process of its own, as the environment is that of a whole one.
+#[tokio::test]
+async fn an_engine_on_this_machine_is_reached_past_all_proxies() {
+    const INSIDE: &str = "BATON_TEST_S3_BEHIND_A_PROXY";
+    if std::env::var_os(INSIDE).is_some() {
+        let files = ObjectFiles::new(Objects::open(&"s3://bucket/prefix".parse().unwrap()).unwrap());
+        let found = files.head(&name("p/a")).await;
+        assert!(matches!(found, Err(FileError::NotFound(_))), "{found:?}");
+        return;
+    }
+    let (engine, asked) = answering("404 Not Found");
+    let (proxy, asked_of_proxy) = answering("418 A proxy");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "an_engine_on_this_machine_is_reached_past_all_proxies"]).env(INSIDE, "1");
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env(name, &proxy);
+    }
+    for name in ["NO_PROXY", "no_proxy", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AWS_PROXY_URL"] {
+        command.env_remove(name);
+    }
+    command.env("AWS_ENDPOINT_URL", &engine).env("AWS_REGION", "eu-central-1");
+    command.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(asked.try_recv().is_ok(), "the engine was asked");
+    assert!(asked_of_proxy.try_recv().is_err(), "the proxy was asked");
 }

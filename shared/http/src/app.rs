@@ -16,7 +16,9 @@ use crate::in_force::InForce;
 use crate::live::Live;
 use crate::log_shares::LogShares;
 use crate::meters::Meters;
+use crate::minutes::Minutes;
 use crate::notices::Notices;
+use crate::room::Room;
 use crate::rounds::Rounds;
 use crate::untaken::Untaken;
 
@@ -46,6 +48,8 @@ pub struct Parts {
     pub files: Option<Arc<dyn Files>>,
     /// The workers that are supervised beside the server; none if it supervises none.
     pub fleet: Option<Arc<dyn Fleet>>,
+    /// How much memory answers may hold together, on whatever address they are asked for.
+    pub room: Arc<Room>,
     /// Who listens to events.
     pub live: Live,
     /// Work that no worker takes, as the server has found it.
@@ -54,6 +58,8 @@ pub struct Parts {
     pub notices: Notices,
     /// What this process counts of its own work.
     pub meters: Meters,
+    /// What waited and ran at each minute of the last day.
+    pub minutes: Minutes,
     /// The rounds that its reaper has made.
     pub rounds: Rounds,
     /// How readings of workers went of late.
@@ -113,9 +119,11 @@ impl Parts {
             leases: settings.leases,
             files: None,
             fleet: None,
+            room: Room::new(usize::try_from(settings.server.answers_bytes).unwrap_or(usize::MAX)),
             untaken: Untaken::default(),
             notices: Notices::configured(settings),
             meters: Meters::default(),
+            minutes: Minutes::default(),
             rounds: Rounds::default(),
             courses: Courses::default(),
             held_back: HeldBack::default(),

@@ -18,7 +18,7 @@ use axum::response::Response;
 use baton_api::Problem;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 use http_body::Body;
 use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,6 +27,7 @@ use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, Rule, Rule
 use crate::body::discard;
 use crate::envelope::{method_not_allowed, no_such_route};
 use crate::error::ApiError;
+use crate::foreign;
 use crate::slow::Slow;
 use slash::Slashes;
 
@@ -43,6 +44,7 @@ pub struct Dialect {
     phrase: Phrase,
     slow: Slow,
     slashes: Option<Slashes>,
+    origins: Vec<String>,
     router: Router,
 }
 
@@ -67,6 +69,7 @@ impl Dialect {
             phrase,
             slow: Slow::default(),
             slashes: None,
+            origins: Vec::new(),
             router,
         }
     }
@@ -94,6 +97,12 @@ impl Dialect {
     #[must_use]
     pub fn with_slashes(self) -> Self {
         Self { slashes: Some(Slashes::of(self.rules.all())), ..self }
+    }
+
+    /// The same, which lets web pages of these origins in, besides those from this machine, and lets them read its answers.
+    #[must_use]
+    pub fn with_origins(self, origins: Vec<String>) -> Self {
+        Self { origins, ..self }
     }
 
     /// Its name, as settings have it.
@@ -129,14 +138,15 @@ pub(crate) struct Spoken {
     phrase: Phrase,
     slow: Slow,
     slashes: Option<Slashes>,
+    origins: Vec<String>,
     service: Authenticate<Router>,
 }
 
 impl Spoken {
     fn new(dialect: Dialect, prefix: String, by: Authority) -> Self {
-        let Dialect { name, rules, credentials, guests, phrase, slow, slashes, router } = dialect;
+        let Dialect { name, rules, credentials, guests, phrase, slow, slashes, origins, router } = dialect;
         let service = Authenticate::at(Door { rules, credentials, guests }, router, by);
-        Self { name, prefix, phrase, slow, slashes, service }
+        Self { name, prefix, phrase, slow, slashes, origins, service }
     }
 
     /// The path that is meant by another, which has no route.
@@ -295,14 +305,14 @@ impl Asked {
         told
     }
 
+    /// The origin of the page that has sent the request, if the dialect lets pages of it in.
+    pub(crate) fn page_of(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        foreign::page_of(headers, &self.spoken.origins)
+    }
+
     /// How much longer than others the request may take, if so.
     pub(crate) fn longer(&self) -> Option<Duration> {
         self.spoken.slow.longer(&self.path)
-    }
-
-    /// Whether the request may wait for work.
-    pub(crate) fn waits(&self) -> bool {
-        self.spoken.slow.waits(&self.path)
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use baton_api::ProblemCode;
+use baton_runtime::Ids;
 use baton_runtime::telemetry::Named;
 use http::header::{ALLOW, CONTENT_RANGE};
 use http::{HeaderValue, Request};
@@ -32,6 +33,7 @@ use crate::foreign;
 use crate::head;
 use crate::meters::Route;
 use crate::request_id::{REQUEST_ID, RequestIds};
+use crate::room::Room;
 use crate::slow::Slow;
 use crate::spanned::Spanned;
 
@@ -60,19 +62,33 @@ impl From<Duration> for Timeout {
     }
 }
 
+/// How long a request may take, and who says so.
+enum Patience {
+    /// The settings in force of this app.
+    Of(App),
+    /// Nobody any more.
+    Fixed(Duration),
+}
+
 struct Shared {
-    timeout: Timeout,
+    patience: Patience,
     slow: Slow,
     ids: Arc<RequestIds>,
-    /// Counts the answers.
-    app: App,
+    room: Arc<Room>,
+    /// Counts the answers; none of a program that has no store.
+    app: Option<App>,
     rules: Arc<Rules>,
 }
 
 impl Shared {
     fn new(app: App, timeout: Timeout, slow: Slow) -> Self {
         let ids = Arc::new(RequestIds::new(&*app.ids));
-        Self { timeout, slow, ids, app, rules: Rules::of_baton() }
+        let patience = match timeout {
+            Timeout::OfSettings => Patience::Of(app.clone()),
+            Timeout::Fixed(timeout) => Patience::Fixed(timeout),
+        };
+        let room = Arc::clone(&app.room);
+        Self { patience, slow, ids, room, app: Some(app), rules: Rules::of_baton() }
     }
 }
 
@@ -121,6 +137,24 @@ impl Envelope<Switch> {
     /// Dialects without Baton's own routes.
     pub fn of_dialects(dialects: Arc<Dialects>, app: &App, timeout: impl Into<Timeout>) -> Self {
         let shared = Arc::new(Shared::new(app.clone(), timeout.into(), Slow::default()));
+        Self::around(dialects, shared)
+    }
+
+    /// The same of a program that has no store and no app. It counts no answers, and tells no spans. `room`: how many bytes
+    /// of answers may wait for their callers.
+    pub fn without_app(dialects: Arc<Dialects>, ids: &dyn Ids, timeout: Duration, room: usize) -> Self {
+        let shared = Shared {
+            patience: Patience::Fixed(timeout),
+            slow: Slow::default(),
+            ids: Arc::new(RequestIds::new(ids)),
+            room: Room::new(room),
+            app: None,
+            rules: Rules::of_baton(),
+        };
+        Self::around(dialects, Arc::new(shared))
+    }
+
+    fn around(dialects: Arc<Dialects>, shared: Arc<Shared>) -> Self {
         let inner = Switch::only(Arc::clone(&dialects));
         Self { inner, shared, dialects: Some(dialects), guarded: false, on_socket: false }
     }
@@ -151,27 +185,24 @@ impl<S> Envelope<S> {
         self.dialects.as_ref()?.asked(path)
     }
 
-    /// Whether a path's requests may wait for work.
-    pub(crate) fn may_wait(&self, path: &str, asked: Option<&Asked>) -> bool {
-        match asked {
-            Some(asked) => asked.waits(),
-            None => self.shared.slow.waits(path),
-        }
+    /// The room that its answers share with those of all addresses.
+    pub(crate) fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.shared.room)
     }
 }
 
 impl<S> fmt::Debug for Envelope<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Envelope").field("timeout", &self.shared.timeout).finish_non_exhaustive()
+        f.debug_struct("Envelope").field("guarded", &self.guarded).finish_non_exhaustive()
     }
 }
 
 impl Shared {
     fn timeout(&self, path: &str, asked: Option<&Asked>) -> Duration {
         let longer = asked.map_or_else(|| self.slow.longer(path), Asked::longer);
-        let timeout = match self.timeout {
-            Timeout::OfSettings => self.app.request_timeout(),
-            Timeout::Fixed(timeout) => timeout,
+        let timeout = match &self.patience {
+            Patience::Of(app) => app.request_timeout(),
+            Patience::Fixed(timeout) => *timeout,
         };
         timeout + longer.unwrap_or_default()
     }
@@ -216,14 +247,18 @@ where
         Some(_) => Route::of_dialect(request.method()),
         None => Route::of(&envelope.shared.rules, request.method(), request.uri().path()),
     };
-    let spanned = Spanned::begin(&envelope.shared.app, route, request.headers());
+    let app = envelope.shared.app.as_ref();
+    let spanned = app.and_then(|app| Spanned::begin(app, route, request.headers()));
     let Envelope { mut inner, shared, dialects: _, guarded, on_socket } = envelope;
     let timeout = shared.timeout(request.uri().path(), asked.as_ref());
+    let page = asked.as_ref().and_then(|asked| asked.page_of(request.headers()));
+    let asks_first = page.is_some() && foreign::asks_first(request.method(), request.headers());
     let routed = async {
         let well_formed = if on_socket { head::check(&request) } else { Ok(()) };
-        let from_here =
-            well_formed.and_then(|()| if guarded { foreign::check(request.headers()) } else { Ok(()) });
+        let from_here = well_formed
+            .and_then(|()| if guarded { foreign::check(request.headers(), page.as_ref()) } else { Ok(()) });
         match from_here {
+            Ok(()) if asks_first => foreign::may_send(request.headers()),
             Ok(()) => inner.call(request).await.unwrap_or_else(|never| match never {}),
             Err(refused) => {
                 let (parts, mut body) = request.into_parts();
@@ -256,7 +291,12 @@ where
             response.headers_mut().insert(CONTENT_RANGE, range);
         }
     }
-    shared.app.meters.answered(route, response.status());
+    if let Some(page) = page {
+        foreign::may_read(&mut response, page);
+    }
+    if let Some(app) = &shared.app {
+        app.meters.answered(route, response.status());
+    }
     if let Some(spanned) = spanned {
         spanned.answered(response.status(), id.to_str().ok());
     }

@@ -120,6 +120,16 @@ impl ApiError {
         error
     }
 
+    /// What another server refused, as it has told it: for whoever asks that one on a caller's behalf. A code that is not known here
+    /// stands as it came, and is taken for a failure of that server.
+    pub fn told(problem: Problem, retry_after: Option<u64>) -> Self {
+        let known = ProblemCode::by_name(&problem.code);
+        let code = known.unwrap_or(ProblemCode::ServerUnreachable);
+        // Its page is one of this program's own: that of a code which is not known here there is none of.
+        let problem = Problem { page: code.page(), ..problem };
+        Self(Box::new(Inner { code, problem, cause: None, retry_after, allow: None }))
+    }
+
     fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
         self.0.cause = Some(Arc::new(cause));
         self
@@ -486,6 +496,25 @@ mod tests {
             let detail = error.into_problem().detail;
             assert!(detail.contains(';') && !detail.contains("secret"), "{detail}");
         }
+    }
+
+    #[test]
+    fn what_another_server_refuses_is_told_as_it_came() {
+        let busy = Problem::new(ProblemCode::Busy, "too much; wait");
+        let told = ApiError::told(Problem { request_id: Some("r1".to_owned()), ..busy.clone() }, Some(7));
+        assert_eq!((told.code(), told.problem().request_id.as_deref()), (ProblemCode::Busy, Some("r1")));
+        assert_eq!(told.into_response().headers()[RETRY_AFTER], "7");
+        let later = Problem {
+            code: "of_a_later_version".to_owned(),
+            status: 409,
+            page: "javascript:alert(1)".to_owned(),
+            ..busy
+        };
+        let told = ApiError::told(later, None);
+        assert_eq!(told.code(), ProblemCode::ServerUnreachable);
+        let problem = told.into_problem();
+        assert_eq!((problem.status, problem.code.as_str()), (409, "of_a_later_version"));
+        assert_eq!(problem.page, "/errors/server_unreachable");
     }
 
     #[test]

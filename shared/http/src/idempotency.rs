@@ -1,8 +1,10 @@
 //! The `Idempotency-Key` header: a caller's name for a request that it may send more than once.
 
 use axum::extract::FromRequestParts;
+use axum::response::Response;
 use baton_model::{Expected, Fingerprint, RequestKey};
 use baton_store::Idempotency;
+use http::HeaderValue;
 use http::request::Parts;
 
 use crate::auth::Caller;
@@ -13,6 +15,15 @@ pub const HEADER: &str = "idempotency-key";
 
 /// The header that says that an answer is the kept one of an earlier request.
 pub const REPLAYED: &str = "idempotency-replayed";
+
+/// The answer, which says so if it is the kept one of an earlier request.
+#[must_use]
+pub fn replay(mut response: Response, replayed: bool) -> Response {
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
 
 /// The key of a request, if it brought one.
 #[derive(Clone, Debug)]

@@ -4,20 +4,32 @@ use std::collections::BTreeMap;
 
 use baton_api::graph::{InputGenerationView, InputView};
 use baton_api::task::TaskView;
-use baton_model::{Generation, Payload, TaskId};
-use baton_store::{ErrorKind, Input, StoreError, TaskStore};
+use baton_model::{Generation, Limits, Payload, TaskId};
+use baton_store::{ErrorKind, Input, StoreError};
+
+use crate::app::App;
 
 /// How many bytes the inputs of one answer come to at most, about; ids and types come in any case.
 const MOST_BYTES: usize = 1 << 20;
 
+/// What a task has besides its payloads, mostly.
+const HEAD: usize = 2 * 1024;
+
 /// How often a store that is out of reach for now is asked: the tasks are claimed already.
 const ROUNDS: u32 = 3;
 
-/// Fills in the inputs of claimed tasks. Tasks without dependencies cost nothing.
+/// Fills in the inputs of claimed tasks, as far as there is room beside the tasks themselves in what is kept for them
+/// ([`crate::room`]). Tasks without dependencies cost nothing.
 ///
 /// # Errors
 /// The store's failures: the tasks stay claimed, and the same claim under its request id gives them again.
-pub async fn fill(store: &(impl TaskStore + ?Sized), tasks: &mut [TaskView]) -> Result<(), StoreError> {
+pub async fn fill(app: &App, tasks: &mut [TaskView]) -> Result<(), StoreError> {
+    let inputs = fill_in(app, tasks).await;
+    app.room.tells(tasks.iter().map(size));
+    inputs
+}
+
+async fn fill_in(app: &App, tasks: &mut [TaskView]) -> Result<(), StoreError> {
     let mut ids: Vec<TaskId> = tasks.iter().flat_map(|task| &task.depends_on).copied().collect();
     if ids.is_empty() {
         return Ok(());
@@ -26,7 +38,7 @@ pub async fn fill(store: &(impl TaskStore + ?Sized), tasks: &mut [TaskView]) -> 
     ids.dedup();
     let mut round = 1;
     let found = loop {
-        match store.inputs(ids.clone()).await {
+        match app.store.inputs(ids.clone()).await {
             Err(error)
                 if round < ROUNDS && matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) =>
             {
@@ -36,12 +48,31 @@ pub async fn fill(store: &(impl TaskStore + ?Sized), tasks: &mut [TaskView]) -> 
         }
     };
     let by_id: BTreeMap<TaskId, Input> = found.into_iter().map(|input| (input.task, input)).collect();
-    let mut room = MOST_BYTES;
+    let mut room = beside(tasks, &app.limits()).min(MOST_BYTES);
     for task in tasks {
         let inputs = task.depends_on.iter().filter_map(|id| by_id.get(id));
         task.inputs = inputs.map(|input| view(input, &mut room)).collect();
     }
     Ok(())
+}
+
+/// What the params and the latest failures of these tasks leave of what is kept for them.
+fn beside(tasks: &[TaskView], limits: &Limits) -> usize {
+    let used: usize = tasks.iter().map(|task| task.params.size() + details(task)).sum();
+    (2 * limits.params_bytes * tasks.len()).saturating_sub(used)
+}
+
+fn details(task: &TaskView) -> usize {
+    let details = task.error.as_ref().and_then(|error| error.details.as_ref());
+    details.map(Payload::size).unwrap_or_default()
+}
+
+/// What a task is told with, about.
+fn size(task: &TaskView) -> usize {
+    let of = |payload: &Option<Payload>| payload.as_ref().map(Payload::size).unwrap_or_default();
+    let generations = task.inputs.iter().filter_map(|input| input.generation.as_ref());
+    let inputs: usize = generations.map(|output| of(&output.metadata) + of(&output.result)).sum();
+    HEAD + task.params.size() + details(task) + inputs
 }
 
 fn view(input: &Input, room: &mut usize) -> InputView {

@@ -49,6 +49,7 @@ mod tests {
                 ProblemCode::OutcomeUnknown,
                 ProblemCode::RequestTimeout,
                 ProblemCode::Internal,
+                ProblemCode::ServerUnreachable,
             ];
             assert_eq!(ApiError::new(*code, "x; y").may_pass(), passing.contains(code), "{code}");
         }

@@ -77,6 +77,13 @@ struct Reason {
     reason: &'static str,
 }
 
+/// An attempt that its worker failed by what it ran, with whatever code that gave it.
+const ERROR: &str = "error";
+/// An attempt that its worker gave back.
+const GIVEN_BACK: &str = "given_back";
+/// A task that was not started in time.
+const EXPIRED: &str = "expired";
+
 type Count = Counter<u64, AtomicU64>;
 
 /// Counts of one process, from its start on.
@@ -86,6 +93,7 @@ pub struct Meters {
     claimed: Count,
     completed: Count,
     failed: Family<Outcome, Count>,
+    reasons: Family<Reason, Count>,
     released: Count,
     lost: Family<Reason, Count>,
     wait: Histogram,
@@ -107,6 +115,7 @@ impl Default for Meters {
             claimed: Count::default(),
             completed: Count::default(),
             failed: Family::default(),
+            reasons: Family::default(),
             released: Count::default(),
             lost: Family::default(),
             wait: Histogram::new(SECONDS),
@@ -134,6 +143,11 @@ impl Meters {
             "failures",
             "Attempts that failed: those to be tried again, and those after which their task has failed",
             self.failed.clone(),
+        );
+        all.register(
+            "failures_by_reason",
+            "Attempts that ended otherwise than completed or cancelled, and tasks that were not started in time, by why",
+            self.reasons.clone(),
         );
         all.register("releases", "Attempts given back, which do not count", self.released.clone());
         all.register("leases_lost", "Attempts taken back from workers", self.lost.clone());
@@ -163,6 +177,10 @@ impl Meters {
         }
         for reason in LossReason::ALL {
             drop(self.lost.get_or_create(&Reason { reason: reason.as_str() }));
+        }
+        for reason in LossReason::ALL.map(LossReason::as_str).into_iter().chain([ERROR, GIVEN_BACK, EXPIRED])
+        {
+            drop(self.reasons.get_or_create(&Reason { reason }));
         }
         for outcome in ["ok", "failed"] {
             drop(self.rounds.get_or_create(&Outcome { outcome }));
@@ -212,6 +230,10 @@ impl Meters {
     pub fn failed(&self, answer: &FailAnswer, fence: &Fence) {
         let failed = answer.task.head.state.state() == State::Failed;
         self.failed.get_or_create(&Outcome { outcome: if failed { "failed" } else { "retry" } }).inc();
+        // A worker ends by itself what has run too long, and says so by the word that the reaper has for it.
+        let timed_out = LossReason::TimedOut.as_str();
+        let code = answer.task.error.as_ref().and_then(|error| error.code.as_deref());
+        self.ended_by(if code == Some(timed_out) { timed_out } else { ERROR }, 1);
         if let Some(attempts) = &self.attempts {
             attempts.failed(&answer.task, fence);
         }
@@ -220,6 +242,7 @@ impl Meters {
     /// An attempt was given back.
     pub fn released(&self, answer: &FailAnswer, fence: &Fence) {
         self.released.inc();
+        self.ended_by(GIVEN_BACK, 1);
         if let Some(attempts) = &self.attempts {
             attempts.released(&answer.task, fence);
         }
@@ -228,9 +251,14 @@ impl Meters {
     /// An attempt was taken back.
     pub fn lost(&self, taken: &Taken, now: Timestamp) {
         self.lost.get_or_create(&Reason { reason: taken.reason.as_str() }).inc();
+        self.ended_by(taken.reason.as_str(), 1);
         if let Some(attempts) = &self.attempts {
             attempts.lost(taken, now);
         }
+    }
+
+    fn ended_by(&self, reason: &'static str, many: u64) {
+        self.reasons.get_or_create(&Reason { reason }).inc_by(many);
     }
 
     /// A task was cancelled.
@@ -249,6 +277,7 @@ impl Meters {
     pub fn worked(&self, removed: u64, expired: u64, schedules_missed: u64) {
         self.removed.inc_by(removed);
         self.expired.inc_by(expired);
+        self.ended_by(EXPIRED, expired);
         self.schedules_missed.inc_by(schedules_missed);
     }
 

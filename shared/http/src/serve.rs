@@ -25,7 +25,6 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use crate::envelope::Envelope;
-use answers::Answers;
 use handler::Handler;
 use stage::{At, Stage};
 use stream::{Patience, Stream};
@@ -64,8 +63,6 @@ pub struct ServeOptions {
     pub head_timeout: Duration,
     /// How long an answer may wait for its caller to take any of it.
     pub answer_timeout: Duration,
-    /// The most bytes of all answers together that their callers have not taken.
-    pub answers_bytes: usize,
     /// How long a stopping server answers what it has accepted, before it breaks off.
     pub grace: Duration,
 }
@@ -83,7 +80,7 @@ where
     S::Future: Send,
 {
     let service = service.on_socket();
-    let answers = Answers::new(options.answers_bytes);
+    let room = service.room();
     let mut open = Open::new(options.max_connections);
     let mut builder = http1::Builder::new();
     // `stream` has limits of its own.
@@ -100,11 +97,8 @@ where
             Ok(accepted) => {
                 let stage = Arc::new(Stage::new());
                 let stream = Stream::new(accepted, Arc::clone(&stage), patience, service.request_ids());
-                let handler = Handler {
-                    envelope: service.clone(),
-                    stage: Arc::clone(&stage),
-                    answers: Arc::clone(&answers),
-                };
+                let handler =
+                    Handler { envelope: service.clone(), stage: Arc::clone(&stage), room: Arc::clone(&room) };
                 let connection = builder.serve_connection(TokioIo::new(stream), handler).with_upgrades();
                 let (watched, shutdown) = (Arc::clone(&stage), shutdown.clone());
                 open.spawn(stage, async move { run(connection, &watched, &shutdown).await });

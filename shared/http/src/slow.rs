@@ -11,11 +11,6 @@ impl Slow {
     pub(crate) fn longer(&self, path: &str) -> Option<Duration> {
         self.0.iter().find(|(slow, _)| is(slow, path)).map(|(_, longer)| *longer)
     }
-
-    /// Whether requests for this path wait for work. Those of which a whole folder is slow do not: they have much to carry.
-    pub(crate) fn waits(&self, path: &str) -> bool {
-        self.0.iter().any(|(slow, _)| *slow == path)
-    }
 }
 
 fn is(slow: &str, path: &str) -> bool {
@@ -33,15 +28,15 @@ mod tests {
     fn a_path_is_slow_by_itself_or_with_all_below_it() {
         let (short, long) = (Duration::from_secs(20), Duration::from_secs(3_600));
         let slow = Slow(vec![("/", short), ("/v1/claims", short), ("/v1/files/*", long)]);
-        for (path, longer, waits) in [
-            ("/", Some(short), true),
-            ("/v1/claims", Some(short), true),
-            ("/v1/claims/a", None, false),
-            ("/v1/files/film/a.png", Some(long), false),
-            ("/v1/files", None, false),
-            ("/v1/tasks", None, false),
+        for (path, longer) in [
+            ("/", Some(short)),
+            ("/v1/claims", Some(short)),
+            ("/v1/claims/a", None),
+            ("/v1/files/film/a.png", Some(long)),
+            ("/v1/files", None),
+            ("/v1/tasks", None),
         ] {
-            assert_eq!((slow.longer(path), slow.waits(path)), (longer, waits), "{path}");
+            assert_eq!(slow.longer(path), longer, "{path}");
         }
     }
 }

@@ -57,6 +57,7 @@ pub async fn look_for_untaken(app: &App, of_all: bool) -> Result<(), StoreError>
     let now = app.now();
     let mut waiting: Vec<(QueueName, Duration)> = if of_all {
         let stats = app.store.stats(now).await?;
+        app.minutes.note(&stats);
         let open = stats.queues.into_iter().filter(|queue| queue.pause.is_none());
         open.filter_map(|queue| Some((queue.queue, queue.oldest_ready?))).collect()
     } else {

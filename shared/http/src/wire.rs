@@ -132,7 +132,9 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
         directive: None,
     };
     view.message = match nothing {
-        Nothing::NoneQueued => format!("no task waits {}", among()),
+        Nothing::NoneQueued => {
+            format!("no task {} is ready or for later; what waits for other tasks does not count", among())
+        }
         Nothing::Scheduled { next_at } => {
             view.next_at = Some(next_at);
             format!("no task {} is due before {next_at}", among())

@@ -187,6 +187,9 @@ pub struct Bulk {
     /// Whether the page is the last one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_last: bool,
+    /// Whether it goes down its list again from the beginning, in another store than it began in: see [`Bulk::down_again`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// How many tasks were looked at.
     pub looked_at: u64,
     /// How many of these were changed.
@@ -230,11 +233,34 @@ impl Bulk {
             busy_until: None,
             after: None,
             is_last: false,
+            again: false,
             looked_at: 0,
             changed: 0,
             skipped: BTreeMap::new(),
             ended_at: None,
         }
+    }
+
+    /// The record for a store whose lists are in another order: of a filter, it goes down its list again from the beginning. What it has
+    /// changed counts, is known by the histories and is left; what it has skipped is looked at and counted anew. A page that is under
+    /// way comes first, as some of it may be changed and not counted.
+    pub fn down_again(self) -> Self {
+        if self.state != BulkState::Running || matches!(self.tasks, BulkTasks::Ids(_)) {
+            return self;
+        }
+        Self {
+            again: true,
+            after: None,
+            is_last: false,
+            looked_at: self.changed,
+            skipped: BTreeMap::new(),
+            ..self
+        }
+    }
+
+    /// Whether its page comes from the store that it began in. The list will tell those tasks again that are skipped now.
+    fn is_carried(&self) -> bool {
+        self.again && self.after.is_none() && !self.is_last
     }
 
     /// Whether it reaches a task, by the bounds of who asked for it.
@@ -297,11 +323,12 @@ impl Bulk {
         let mut noted = Self { version: self.version + 1, busy_until: None, ..self.clone() };
         noted.pending.retain(|id| !outcomes.contains_key(id));
         for outcome in self.pending.iter().filter_map(|id| outcomes.get(id)) {
-            noted.looked_at += 1;
             match outcome {
                 BulkOutcome::Changed => noted.changed += 1,
+                BulkOutcome::Skipped(_) if self.is_carried() => continue,
                 BulkOutcome::Skipped(reason) => *noted.skipped.entry((*reason).to_owned()).or_default() += 1,
             }
+            noted.looked_at += 1;
         }
         noted.ended_if_over(now)
     }
@@ -336,6 +363,27 @@ mod tests {
         let outcomes = [one, other].map(|id| (id, BulkOutcome::Changed)).into();
         let done = begun.noted(&outcomes, now);
         assert_eq!((done.state, done.looked_at, done.changed), (BulkState::Done, 2, 2));
+    }
+
+    #[test]
+    fn what_is_skipped_of_a_page_from_another_store_counts_when_its_list_tells_it_again() {
+        let now = Timestamp::from_millis(1_000);
+        let of_all = BulkTasks::Filter(BulkFilter::default());
+        let bulk = Bulk::new(BulkId::from_bytes([1; 16]), now, BulkAction::Cancel, of_all);
+        let [one, other] = [1, 2].map(|n| TaskId::from_bytes([n; 16]));
+        let outcomes = [(one, BulkOutcome::Changed), (other, BulkOutcome::Skipped("gone"))].into();
+        let first = bulk.begun(vec![TaskId::from_bytes([3; 16])], Some("5".to_owned()), false, now);
+        let first = first.noted(&[(TaskId::from_bytes([3; 16]), BulkOutcome::Skipped("gone"))].into(), now);
+        let moved = first.begun(vec![one, other], Some("7".to_owned()), true, now).down_again();
+        assert_eq!((moved.after.as_deref(), moved.is_last, moved.looked_at), (None, false, 0));
+        assert!(moved.skipped.is_empty(), "{moved:?}");
+        let carried = moved.noted(&outcomes, now);
+        assert_eq!((carried.state, carried.looked_at, carried.changed), (BulkState::Running, 1, 1));
+        let page = carried.begun(vec![other], None, true, now);
+        let done = page.noted(&outcomes, now);
+        assert_eq!((done.state, done.looked_at, done.changed), (BulkState::Done, 2, 1));
+        assert_eq!(done.skipped["gone"], 1);
+        assert_eq!(done.clone().down_again(), done);
     }
 
     #[test]

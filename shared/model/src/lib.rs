@@ -20,6 +20,7 @@ pub mod event;
 pub mod expected;
 pub mod expiry;
 pub mod generation;
+pub mod host;
 pub mod id;
 pub mod lease;
 pub mod life;
@@ -68,6 +69,7 @@ pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output, OutputFile};
+pub use host::is_this_machine;
 pub use id::{
     AuditId, BatchId, BulkId, GenerationId, GroupName, Label, ProjectId, QueueName, RequestKey, ScheduleName,
     SessionId, TaskId, TaskType, TokenId, WorkerId,

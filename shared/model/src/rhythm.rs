@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::Zoned;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::expected::Expected;
@@ -37,6 +38,36 @@ impl Zone {
     fn zoned(&self, at: Timestamp) -> Option<Zoned> {
         let instant = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
         Some(instant.to_zoned(self.0.clone()))
+    }
+
+    /// When a time of the clocks comes: the first instant at which they show it, or a later one because they skip it. A later time comes
+    /// later, or at the same instant.
+    fn comes(&self, shown: DateTime) -> Option<Timestamp> {
+        let at = match self.0.to_ambiguous_timestamp(shown).offset() {
+            AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
+                offset.to_timestamp(shown).ok()?
+            }
+            // As clocks go after the gap, what it skips lies before its end.
+            AmbiguousOffset::Gap { after, .. } => {
+                self.0.following(after.to_timestamp(shown).ok()?).next()?.timestamp()
+            }
+        };
+        instant(at)
+    }
+
+    /// The first time of the clocks that comes at a second or after it: all that is less has come before.
+    fn not_yet(&self, second: i64) -> Option<DateTime> {
+        // By the clocks as they go up to the second: if they change at it, what they skip comes from now on, and what they show again
+        // has come.
+        let shown = |second: i64| {
+            let before = jiff::Timestamp::from_second(second - 1).ok()?;
+            Some(self.0.to_offset(before).to_datetime(jiff::Timestamp::from_second(second).ok()?))
+        };
+        let now = shown(second)?;
+        // If they were set back, they show for a while what has come already.
+        let change = self.0.preceding(jiff::Timestamp::from_second(second).ok()?).next();
+        let once = change.and_then(|change| shown(change.timestamp().as_second()));
+        Some(once.map_or(now, |once| once.max(now)))
     }
 }
 
@@ -87,6 +118,8 @@ impl<'de> Deserialize<'de> for Zone {
 pub struct Cron {
     text: Box<str>,
     read: Box<croner::Cron>,
+    /// Whether it names all 24 hours.
+    hourly: bool,
 }
 
 impl Cron {
@@ -117,7 +150,8 @@ impl FromStr for Cron {
         // The other name of the same.
         let known = if text.trim().eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
         let read: croner::Cron = known.parse().map_err(|error| expected(format!(" ({error})")))?;
-        Ok(Self { text: text.into(), read: Box::new(read) })
+        let hourly = read.pattern.hours.values().len() == 24;
+        Ok(Self { text: text.into(), read: Box::new(read), hourly })
     }
 }
 
@@ -158,7 +192,7 @@ pub enum Rhythm {
     /// At the times that a cron expression names, by the clocks of a time zone.
     ///
     /// When clocks are set forward, a named time that is skipped comes at the first instant after the gap. When they are set back, a
-    /// named time that comes twice counts the first time only; what recurs within the hour goes on evenly through both.
+    /// named time that comes twice counts the first time only. An expression that names all 24 hours goes on evenly through both.
     Cron {
         /// The expression.
         cron: Cron,
@@ -173,9 +207,14 @@ impl Rhythm {
     /// The first time after `after`; none if there is none. `anchor` is what intervals are counted from.
     pub fn next(&self, after: Timestamp, anchor: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Cron { cron, zone } => {
+            Self::Cron { cron, zone } if cron.hourly => {
                 let next = cron.read.find_next_occurrence(&zone.zoned(after)?, false).ok()?;
-                instant(&next)
+                instant(next.timestamp())
+            }
+            // Looked for among the times of a clock that nobody sets: each time that is named is there once.
+            Self::Cron { cron, zone } => {
+                let from = zone.not_yet(after.as_millis().div_euclid(1_000) + 1)?;
+                zone.comes(cron.read.find_next_occurrence(&from, true).ok()?)
             }
             Self::Every(span) => {
                 let span = positive(*span)?;
@@ -190,9 +229,13 @@ impl Rhythm {
         match self {
             Self::Cron { cron, zone } => {
                 // Expressions know whole seconds: one that has begun lies before.
-                let whole = (before.as_millis() + 999).div_euclid(1_000) * 1_000;
-                let start = zone.zoned(Timestamp::from_millis(whole))?;
-                instant(&cron.read.find_previous_occurrence(&start, false).ok()?)
+                let second = (before.as_millis() + 999).div_euclid(1_000);
+                if cron.hourly {
+                    let start = zone.zoned(Timestamp::from_millis(second * 1_000))?;
+                    instant(cron.read.find_previous_occurrence(&start, false).ok()?.timestamp())
+                } else {
+                    zone.comes(cron.read.find_previous_occurrence(&zone.not_yet(second)?, false).ok()?)
+                }
             }
             Self::Every(span) => {
                 let span = positive(*span)?;
@@ -220,8 +263,8 @@ impl fmt::Display for Rhythm {
     }
 }
 
-fn instant(zoned: &Zoned) -> Option<Timestamp> {
-    let millis = zoned.timestamp().as_millisecond();
+fn instant(at: jiff::Timestamp) -> Option<Timestamp> {
+    let millis = at.as_millisecond();
     (0..=Timestamp::MAX.as_millis()).contains(&millis).then(|| Timestamp::from_millis(millis))
 }
 

@@ -321,8 +321,7 @@ impl Schedule {
         let resumed = self.plan.paused && !plan.paused;
         let next_at = match self.next_at {
             Some(at) if !moved && !resumed => plan.ends_at.is_none_or(|end| at <= end).then_some(at),
-            // Never one for which a task may have been created, also by a clock that was set back.
-            _ => plan.next(self.last.map_or(said.now, |last| last.at.max(said.now)), anchor),
+            _ => plan.next(self.passed(said.now), anchor),
         };
         Self {
             anchor,
@@ -352,10 +351,16 @@ impl Schedule {
         self.next_at.filter(|_| !self.plan.paused)
     }
 
-    /// The next occurrences, the first one first.
-    pub fn upcoming(&self, most: usize) -> Vec<Timestamp> {
+    /// Up to when all has passed for which a task may have been created, also by a clock that was set back.
+    fn passed(&self, now: Timestamp) -> Timestamp {
+        self.last.map_or(now, |last| last.at.max(now))
+    }
+
+    /// The next occurrences, the first one first. While it is paused, those that it would have if it were resumed at `now`.
+    pub fn upcoming(&self, now: Timestamp, most: usize) -> Vec<Timestamp> {
         let later = |at: &Timestamp| self.plan.next(*at, self.anchor);
-        std::iter::successors(self.next_at, later).take(most).collect()
+        let first = if self.plan.paused { later(&self.passed(now)) } else { self.next_at };
+        std::iter::successors(first, later).take(most).collect()
     }
 
     /// The task that an occurrence has: its id begins with the time.

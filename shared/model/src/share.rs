@@ -213,6 +213,11 @@ impl LimitRules {
     /// The most types that may be exempt from one limit.
     pub const EXEMPT_TYPES: usize = 32;
 
+    /// Whether it lets one task run at a time: the tasks of a key that has such a limit are a sequence.
+    pub const fn is_one_at_a_time(&self) -> bool {
+        matches!(self.max_running, Some(1))
+    }
+
     /// Whether tasks of a type are none of its concern.
     pub fn exempts(&self, task_type: &TaskType) -> bool {
         self.exempt_types.contains(task_type)
@@ -341,6 +346,21 @@ impl LimitBook {
         held.filter(|(_, rules)| !rules.exempts(task_type)).collect()
     }
 
+    /// The limit of the key whose tasks are given out one after the other, of which a task is one; none if there is no such limit.
+    pub fn sequence_of(&self, task: Shared<'_>) -> Option<LimitOn> {
+        let on = LimitOn::Key(task.queue.clone(), Which::This(task.key?.clone()));
+        let rules = self.rules_of(&on)?;
+        (rules.is_one_at_a_time() && !rules.exempts(task.task_type)).then_some(on)
+    }
+
+    /// Whether tasks of a queue may be in a sequence: whether some key of it has a limit of one.
+    pub fn has_sequences(&self, queue: &QueueName) -> bool {
+        // That for each key is the first of a queue's.
+        let of_keys = self.limits.range(LimitOn::Key(queue.clone(), Which::Each)..);
+        let mut of_keys = of_keys.take_while(|(on, _)| matches!(on, LimitOn::Key(of, _) if of == queue));
+        of_keys.any(|(_, limit)| limit.rules.is_one_at_a_time())
+    }
+
     /// Where a task counts for whose turn it is, if its queue is fair.
     pub fn turn_on(&self, task: Shared<'_>) -> Option<LimitOn> {
         let fair = self.fair.get(task.queue)?;
@@ -394,5 +414,48 @@ mod tests {
         assert_eq!(told("film", None), [("project/film".to_owned(), Some(1))]);
         let both = [("queue/q/key/k".to_owned(), Some(2)), ("project/game".to_owned(), Some(5))];
         assert_eq!(told("game", Some(&key)), both);
+    }
+
+    #[test]
+    fn a_key_with_a_limit_of_one_is_a_sequence() {
+        let mut book = LimitBook::default();
+        let mut set = |on: &str, rules: LimitRules| {
+            let on: LimitOn = on.parse().unwrap();
+            let at = Timestamp::default();
+            let limit = Limit { on: on.clone(), rules, changed_by: None, reason: None, changed_at: at };
+            book.limits.insert(on, limit);
+        };
+        let most = |most| LimitRules { max_running: Some(most), ..LimitRules::default() };
+        set("queue/one/key/*", LimitRules { exempt_types: vec!["free".parse().unwrap()], ..most(1) });
+        set("queue/one/key/wide", most(4));
+        set("queue/some/key/wide", most(4));
+        set("queue/some/key/x", most(1));
+        set("queue/wide/key/*", most(2));
+        set("queue/wide", most(1));
+        set("project/film", most(1));
+        let told = |queue: &str, key: Option<&str>, task_type: &str| {
+            let (queue, project, task_type) =
+                (name(queue), "film".parse().unwrap(), task_type.parse().unwrap());
+            let key: Option<Label> = key.map(|key| key.parse().unwrap());
+            let task = Shared { queue: &queue, project: &project, task_type: &task_type, key: key.as_ref() };
+            book.sequence_of(task).map(|on| on.to_string())
+        };
+        assert_eq!(told("one", Some("x"), "t").unwrap(), "queue/one/key/x");
+        for (queue, key, task_type) in [
+            ("one", Some("wide"), "t"),
+            ("one", Some("x"), "free"),
+            ("one", None, "t"),
+            ("some", Some("y"), "t"),
+            ("wide", Some("x"), "t"),
+        ] {
+            assert_eq!(told(queue, key, task_type), None, "{queue} {key:?} {task_type}");
+        }
+        for (queue, has) in [("one", true), ("some", true), ("wide", false), ("other", false)] {
+            assert_eq!(book.has_sequences(&name(queue)), has, "{queue}");
+        }
+    }
+
+    fn name(queue: &str) -> QueueName {
+        queue.parse().unwrap()
     }
 }

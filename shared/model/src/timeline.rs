@@ -138,14 +138,28 @@ pub enum Happened {
         /// The worker.
         worker: WorkerId,
     },
-    /// The reaper took tasks from a worker.
+    /// A worker fell silent: the reaper took tasks from it, or it held none.
     WorkerLost {
         /// The worker.
         worker: WorkerId,
-        /// How many tasks.
+        /// How many tasks were taken from it; 0 where it is told of the worker alone.
         tasks: u64,
         /// Why the first of them.
         reason: LossReason,
+    },
+    /// A rule for readings asked a worker to drain: one of them is outside its bounds.
+    WorkerDrained {
+        /// The worker.
+        worker: WorkerId,
+        /// Which reading, and by which rule.
+        why: String,
+    },
+    /// The rule took that back: the reading is within its bounds again.
+    WorkerResumed {
+        /// The worker.
+        worker: WorkerId,
+        /// Which reading, and by which rule.
+        why: String,
     },
     /// A round of the reaper took tasks back.
     TakenBack {
@@ -171,6 +185,9 @@ pub enum Happened {
         /// What it is about: a queue, a limit, a schedule; nothing if everything.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         subject: String,
+        /// The queue that this is, or that it is of; none of another subject, and of what an earlier version has noted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queue: Option<QueueName>,
         /// What it says.
         message: String,
     },
@@ -181,6 +198,9 @@ pub enum Happened {
         /// What it was about.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         subject: String,
+        /// The queue that this is, or that it is of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queue: Option<QueueName>,
         /// What it said.
         message: String,
     },
@@ -321,6 +341,10 @@ impl TimelineEntry {
 
     /// The entry of what was noted.
     pub fn of_happening(at: Timestamp, happened: Happened) -> Self {
+        let queue = match &happened {
+            Happened::AlertFired { queue, .. } | Happened::AlertEnded { queue, .. } => queue.clone(),
+            _ => None,
+        };
         let (source, level, worker, message) = match &happened {
             Happened::WorkerStarted { worker, .. } => {
                 (Source::Worker, Level::Info, Some(worker), "started".to_owned())
@@ -329,8 +353,14 @@ impl TimelineEntry {
                 (Source::Worker, Level::Info, Some(worker), "ended".to_owned())
             }
             Happened::WorkerLost { worker, tasks, reason } => {
-                let message = format!("lost {tasks} tasks: {}", reason.explain());
-                (Source::Worker, Level::Warn, Some(worker), message)
+                let what = if *tasks == 0 { "fell silent".to_owned() } else { format!("lost {tasks} tasks") };
+                (Source::Worker, Level::Warn, Some(worker), format!("{what}: {}", reason.explain()))
+            }
+            Happened::WorkerDrained { worker, why } => {
+                (Source::Worker, Level::Warn, Some(worker), format!("is to drain: {why}"))
+            }
+            Happened::WorkerResumed { worker, why } => {
+                (Source::Worker, Level::Info, Some(worker), format!("goes on: {why}"))
             }
             Happened::TakenBack { tasks, workers } => {
                 let message = format!("the reaper took back {tasks} tasks from {workers} workers");
@@ -362,7 +392,7 @@ impl TimelineEntry {
             level,
             task: None,
             worker: worker.cloned(),
-            queue: None,
+            queue,
             project: None,
             schedule: None,
             message: short(message),
@@ -526,6 +556,50 @@ mod tests {
                 && none.worker.is_none()
                 && none.message.ends_with("(its answer is not known)")
         );
+    }
+
+    #[test]
+    fn what_became_of_a_worker_is_told_with_its_name_and_reads_back() {
+        let (worker, why): (WorkerId, _) = ("w1".parse().unwrap(), "temp is 91, over 85".to_owned());
+        let lost = |tasks| Happened::WorkerLost {
+            worker: worker.clone(),
+            tasks,
+            reason: LossReason::HeartbeatMissed,
+        };
+        let drained = Happened::WorkerDrained { worker: worker.clone(), why: why.clone() };
+        let resumed = Happened::WorkerResumed { worker: worker.clone(), why };
+        for (happened, level, message) in [
+            (lost(2), Level::Warn, "lost 2 tasks: the worker missed its heartbeats"),
+            (lost(0), Level::Warn, "fell silent: the worker missed its heartbeats"),
+            (drained, Level::Warn, "is to drain: temp is 91, over 85"),
+            (resumed, Level::Info, "goes on: temp is 91, over 85"),
+        ] {
+            let text = serde_json::to_string(&happened).unwrap();
+            assert_eq!(serde_json::from_str::<Happened>(&text).unwrap(), happened, "{text}");
+            let entry = TimelineEntry::of_happening(Timestamp::from_millis(5), happened);
+            assert_eq!((entry.source, entry.level, entry.message.as_str()), (Source::Worker, level, message));
+            assert_eq!(entry.worker.as_ref(), Some(&worker));
+        }
+    }
+
+    #[test]
+    fn an_alert_about_a_queue_is_found_by_it_and_one_of_before_reads_back_without() {
+        let text = r#"{"what":"alert_fired","alert":"deep","subject":"gpu","message":"x"}"#;
+        let before: Happened = serde_json::from_str(text).unwrap();
+        let queue_of =
+            |happened: Happened| TimelineEntry::of_happening(Timestamp::from_millis(5), happened).queue;
+        assert_eq!(queue_of(before), None);
+        let (alert, subject): (GroupName, _) = ("deep".parse().unwrap(), "gpu".to_owned());
+        let queue: Option<QueueName> = subject.parse().ok();
+        let (message, of) = ("x".to_owned(), queue.clone());
+        let fired = Happened::AlertFired {
+            alert: alert.clone(),
+            subject: subject.clone(),
+            queue: of.clone(),
+            message: message.clone(),
+        };
+        assert_eq!(queue_of(fired), queue);
+        assert_eq!(queue_of(Happened::AlertEnded { alert, subject, queue: of, message }), queue);
     }
 
     #[test]

@@ -94,7 +94,8 @@ fn a_time_within_a_second_is_behind_its_beginning() {
     assert_eq!(rhythm.next(whole, whole), Some(at("2026-01-30T12:00:01Z")));
 }
 
-/// In Berlin the clocks go from 02:00 to 03:00 on 2026-03-29 (01:00 UTC), and from 03:00 to 02:00 on 2026-10-25 (01:00 UTC).
+/// In Berlin the clocks go from 02:00 to 03:00 on 2026-03-29 (01:00 UTC), and from 03:00 to 02:00 on 2026-10-25 (01:00 UTC). The times that
+/// are expected are UTC.
 #[rstest]
 // A time that is skipped comes once, as the gap ends.
 #[case("30 2 * * *", "2026-03-28T12:00:00Z", &["03-29T01:00", "03-30T00:30"])]
@@ -103,7 +104,27 @@ fn a_time_within_a_second_is_behind_its_beginning() {
 #[case("30 2 * * *", "2026-10-24T12:00:00Z", &["10-25T00:30", "10-26T01:30"])]
 #[case("0 2 * * *", "2026-10-24T12:00:00Z", &["10-25T00:00", "10-26T01:00"])]
 #[case("0 3 * * *", "2026-10-24T12:00:00Z", &["10-25T02:00", "10-26T02:00"])]
-// What recurs within the hour, or each hour, goes on evenly.
+// So does each of a list, a range or a step: what is skipped comes with what comes as the gap ends,
+#[case("0 2,14 * * *", "2026-03-28T12:00:00Z", &["03-28T13:00", "03-29T01:00", "03-29T12:00", "03-30T00:00"])]
+#[case("30 2,14 * * *", "2026-03-28T12:00:00Z", &["03-28T13:30", "03-29T01:00", "03-29T12:30", "03-30T00:30"])]
+#[case("0,30 2 * * *", "2026-03-28T12:00:00Z", &["03-29T01:00", "03-30T00:00", "03-30T00:30"])]
+#[case("15 1-3 * * *", "2026-03-28T12:00:00Z", &["03-29T00:15", "03-29T01:00", "03-29T01:15", "03-29T23:15"])]
+#[case("0 1-4 * * *", "2026-03-28T23:30:00Z", &["03-29T00:00", "03-29T01:00", "03-29T02:00", "03-29T23:00"])]
+#[case("0 */2 * * *", "2026-03-28T22:30:00Z", &["03-28T23:00", "03-29T01:00", "03-29T02:00", "03-29T04:00"])]
+#[case("*/20 2 * * *", "2026-03-28T12:00:00Z", &["03-29T01:00", "03-30T00:00", "03-30T00:20", "03-30T00:40"])]
+// and of what is doubled the first counts.
+#[case("0 2,14 * * *", "2026-10-24T12:30:00Z", &["10-25T00:00", "10-25T13:00", "10-26T01:00"])]
+#[case("30 2,14 * * *", "2026-10-24T12:30:00Z", &["10-25T00:30", "10-25T13:30", "10-26T01:30"])]
+#[case("0,30 2 * * *", "2026-10-24T12:00:00Z", &["10-25T00:00", "10-25T00:30", "10-26T01:00", "10-26T01:30"])]
+#[case("15 1-3 * * *", "2026-10-24T12:00:00Z", &["10-24T23:15", "10-25T00:15", "10-25T02:15", "10-26T00:15"])]
+#[case("0 */2 * * *", "2026-10-24T21:30:00Z", &["10-24T22:00", "10-25T00:00", "10-25T03:00", "10-25T05:00"])]
+#[case("*/20 2 * * *", "2026-10-24T12:00:00Z", &["10-25T00:00", "10-25T00:20", "10-25T00:40", "10-26T01:00"])]
+#[case("*/30 0 2-3 * * *", "2026-10-24T12:00:00Z", &["10-25T00:00", "10-25T00:00", "10-25T02:00", "10-25T02:00"])]
+// Asked within what is shown again, it has come.
+#[case("*/20 2 * * *", "2026-10-25T00:30:00Z", &["10-25T00:40", "10-26T01:00"])]
+#[case("*/20 2-3 * * *", "2026-10-25T01:05:00Z", &["10-25T02:00", "10-25T02:20"])]
+// What names all 24 hours goes on evenly.
+#[case("15 0-11,12-23 * * *", "2026-10-24T23:30:00Z", &["10-25T00:15", "10-25T01:15", "10-25T02:15", "10-25T03:15"])]
 #[case("0 * * * *", "2026-10-24T23:30:00Z", &["10-25T00:00", "10-25T01:00", "10-25T02:00", "10-25T03:00"])]
 #[case("*/30 * * * *", "2026-10-25T00:10:00Z", &["10-25T00:30", "10-25T01:00", "10-25T01:30", "10-25T02:00"])]
 #[case("0 * * * *", "2026-03-28T23:30:00Z", &["03-29T00:00", "03-29T01:00", "03-29T02:00"])]
@@ -113,6 +134,32 @@ fn when_clocks_change_each_time_comes_once(
     #[case] expected: &[&str],
 ) {
     assert_eq!(next(&cron(expression, "Europe/Berlin"), after, expected.len()), expected);
+}
+
+/// On Lord Howe Island the clocks go from 02:00 to 01:30 on 2026-04-05 (15:00 UTC of the day before), and from 02:00 to 02:30 on
+/// 2026-10-04 (15:30 UTC of the day before).
+#[rstest]
+#[case("45 1,13 * * *", "2026-04-04T12:00:00Z", &["04-04T14:45", "04-05T03:15", "04-05T15:15"])]
+#[case("*/15 1-2 * * *", "2026-04-04T14:30:00Z", &["04-04T14:45", "04-04T15:30", "04-04T15:45", "04-04T16:00"])]
+#[case("0 * * * *", "2026-04-04T13:30:00Z", &["04-04T14:00", "04-04T15:30", "04-04T16:30"])]
+#[case("45 * * * *", "2026-04-04T14:00:00Z", &["04-04T14:45", "04-04T15:15", "04-04T16:15"])]
+#[case("15 2,14 * * *", "2026-10-03T12:00:00Z", &["10-03T15:30", "10-04T03:15", "10-04T15:15"])]
+#[case("*/15 1-2 * * *", "2026-10-03T15:00:00Z", &["10-03T15:15", "10-03T15:30", "10-03T15:45", "10-04T14:00"])]
+#[case("0 1-3 * * *", "2026-10-03T14:00:00Z", &["10-03T14:30", "10-03T15:30", "10-03T16:00", "10-04T14:00"])]
+#[case("0 * * * *", "2026-10-03T14:00:00Z", &["10-03T14:30", "10-03T16:00", "10-03T17:00"])]
+fn when_clocks_change_by_half_an_hour_each_time_comes_once(
+    #[case] expression: &str,
+    #[case] after: &str,
+    #[case] expected: &[&str],
+) {
+    assert_eq!(next(&cron(expression, "Australia/Lord_Howe"), after, expected.len()), expected);
+}
+
+/// In Nuuk the clocks go from 23:00 on 2026-03-28, a Saturday, to the midnight behind it (01:00 UTC).
+#[test]
+fn what_is_skipped_to_the_end_of_its_day_comes_as_the_next_one_begins() {
+    let saturdays = cron("30 23 * * SAT", "America/Nuuk");
+    assert_eq!(next(&saturdays, "2026-03-22T12:00:00Z", 2), ["03-29T01:00", "04-05T00:30"]);
 }
 
 #[test]
@@ -145,12 +192,29 @@ fn a_start_and_an_end_are_kept_both_included() {
     bounded.starts_at = Some(at("2026-02-01T00:00:00Z"));
     bounded.ends_at = Some(at("2026-02-03T00:00:00Z"));
     let schedule = made(bounded, "2026-01-10T00:00:00Z");
-    let days: Vec<_> = schedule.upcoming(5).iter().map(|at| at.to_string()[8..10].to_owned()).collect();
+    let next = schedule.upcoming(at("2026-01-10T00:00:00Z"), 5);
+    let days: Vec<_> = next.iter().map(|at| at.to_string()[8..10].to_owned()).collect();
     assert_eq!(days, ["01", "02", "03"]);
     let due = schedule.due(at("2026-02-03T00:00:01Z"), false).unwrap();
     assert_eq!(due.after.next_at, None, "it has ended");
     assert_eq!(times(&due), ["2026-02-02T00:00:00", "2026-02-03T00:00:00"], "one is made up for");
     assert_eq!(due.after.due(at("2027-01-01T00:00:00Z"), false), None);
+}
+
+#[test]
+fn a_paused_schedule_tells_the_times_that_it_would_have_if_it_were_resumed() {
+    let schedule = made(plan(every(60)), "2026-01-31T12:00:00Z");
+    let schedule = schedule.due(at("2026-01-31T12:01:00Z"), false).unwrap().after;
+    let change = |standing: &Schedule, change: &ScheduleChange, now: &str| {
+        changed(&key(), Some(standing), change, &said(now)).unwrap().unwrap()
+    };
+    let paused = change(&schedule, &ScheduleChange::Pause, "2026-01-31T12:01:30Z");
+    let now = "2026-01-31T13:00:10Z";
+    let next = paused.upcoming(at(now), 2);
+    assert_eq!(next, [at("2026-01-31T13:01:00Z"), at("2026-01-31T13:02:00Z")], "none that has passed");
+    assert_eq!(change(&paused, &ScheduleChange::Resume, now).upcoming(at(now), 2), next);
+    let set_back = paused.upcoming(at("2026-01-31T11:00:00Z"), 1);
+    assert_eq!(set_back, [at("2026-01-31T12:02:00Z")], "none that has its task");
 }
 
 #[rstest]
@@ -311,6 +375,8 @@ fn rhythms() -> impl Strategy<Value = Rhythm> {
         "0 0 L * *",
         "0 12 * * FRI#2",
         "5,35 0 1 * *",
+        "0 2,14 * * *",
+        "0 */2 * * *",
         "0 3 25 10 *",
     ]);
     let zone = prop::sample::select(vec![
@@ -329,7 +395,133 @@ fn rhythms() -> impl Strategy<Value = Rhythm> {
     ]
 }
 
+/// A field of an expression, and what it names.
+fn fields(below: u32) -> impl Strategy<Value = (String, Vec<u32>)> {
+    let one = move || 0..below;
+    prop_oneof![
+        one().prop_map(|value| (value.to_string(), vec![value])),
+        prop::collection::btree_set(one(), 2..5).prop_map(|values| {
+            let list: Vec<String> = values.iter().map(u32::to_string).collect();
+            (list.join(","), values.into_iter().collect())
+        }),
+        (one(), one(), 1..8_u32).prop_map(|(a, b, step)| {
+            let (first, last) = (a.min(b), a.max(b));
+            (format!("{first}-{last}/{step}"), (first..=last).step_by(step as usize).collect())
+        }),
+        (1..below / 2)
+            .prop_map(move |step| (format!("*/{step}"), (0..below).step_by(step as usize).collect())),
+    ]
+}
+
+/// A zone, and a second of UTC at which its clocks change: by an hour, by half of one, over a midnight, by a day.
+fn changes() -> impl Strategy<Value = (&'static str, i64)> {
+    let changes: Vec<(&str, i64)> = [
+        ("Europe/Berlin", "2026-01-01T00:00:00Z"),
+        ("America/New_York", "2026-01-01T00:00:00Z"),
+        ("America/Santiago", "2026-01-01T00:00:00Z"),
+        ("Australia/Lord_Howe", "2026-01-01T00:00:00Z"),
+        ("Africa/Cairo", "2026-01-01T00:00:00Z"),
+        ("Africa/Casablanca", "2026-01-01T00:00:00Z"),
+        ("America/Nuuk", "2026-01-01T00:00:00Z"),
+        ("Pacific/Apia", "2011-12-01T00:00:00Z"),
+    ]
+    .into_iter()
+    .flat_map(|(name, from)| {
+        let zone = clocks(name);
+        let from: jiff::Timestamp = from.parse().unwrap();
+        let found: Vec<i64> =
+            zone.following(from).take(2).map(|change| change.timestamp().as_second()).collect();
+        assert_eq!(found.len(), 2, "{name}");
+        found.into_iter().map(move |second| (name, second))
+    })
+    .collect();
+    prop::sample::select(changes)
+}
+
+fn clocks(zone: &str) -> jiff::tz::TimeZone {
+    jiff::tz::TimeZoneDatabase::bundled().get(zone).unwrap()
+}
+
+/// What an expression of seconds, minutes, hours and days of the week names within a day and a half around a second, in seconds of UTC:
+/// found by looking at the clocks each minute.
+fn told(
+    zone: &str,
+    around: i64,
+    named: impl Fn(jiff::civil::DateTime) -> Vec<u32>,
+    hourly: bool,
+) -> Vec<i64> {
+    let zone = clocks(zone);
+    let minutes: Vec<i64> = (-36 * 60..36 * 60).map(|minute| around + minute * 60).collect();
+    let shown: Vec<jiff::civil::DateTime> =
+        minutes.iter().map(|at| zone.to_datetime(jiff::Timestamp::from_second(*at).unwrap())).collect();
+    let at = |(minute, shown): (&i64, &jiff::civil::DateTime)| {
+        named(*shown).into_iter().map(|second| minute + i64::from(second)).collect::<Vec<_>>()
+    };
+    if hourly {
+        return minutes.iter().zip(&shown).flat_map(at).collect();
+    }
+    // The latest time that they have shown so far.
+    let latest: Vec<jiff::civil::DateTime> = shown
+        .iter()
+        .scan(shown[0], |latest, shown| {
+            *latest = *shown.max(latest);
+            Some(*latest)
+        })
+        .collect();
+    let mut told: Vec<i64> = std::iter::successors(Some(shown[0]), |wall| {
+        wall.checked_add(jiff::SignedDuration::from_mins(1)).ok()
+    })
+    .take_while(|wall| wall <= latest.last().unwrap())
+    .flat_map(|wall| {
+        let first = latest.partition_point(|latest| *latest < wall);
+        let skipped = shown[first] != wall;
+        let second = |second: u32| minutes[first] + if skipped { 0 } else { i64::from(second) };
+        named(wall).into_iter().map(second).collect::<Vec<_>>()
+    })
+    .collect();
+    told.dedup();
+    told
+}
+
 proptest! {
+    /// Whatever the form of an expression: each time of the clocks that it names comes at the first instant at which they show it or a
+    /// later one, and if it names all hours, whenever they show it. From wherever it is asked, both ways.
+    #[test]
+    fn where_clocks_change_each_time_that_is_named_comes_once(
+        (zone, change) in changes(),
+        (second, seconds) in prop_oneof![Just(("0".to_owned(), vec![0])), fields(60)],
+        (minute, minutes) in fields(60),
+        (hour, hours) in prop_oneof![4 => fields(24), 1 => Just(("*".to_owned(), (0..24).collect()))],
+        (day, days) in prop::sample::select(vec![("*", 0..7_i8), ("SUN", 0..1), ("SAT", 6..7), ("THU-SAT", 4..7)]),
+        asked in prop::collection::vec(-9_000_000_i64..9_000_000, 40),
+    ) {
+        let rhythm = cron(&format!("{second} {minute} {hour} * * {day}"), zone);
+        let named = |wall: jiff::civil::DateTime| {
+            let here = minutes.contains(&(wall.minute() as u32))
+                && hours.contains(&(wall.hour() as u32))
+                && days.contains(&wall.weekday().to_sunday_zero_offset());
+            if here { seconds.clone() } else { Vec::new() }
+        };
+        let told: Vec<Timestamp> =
+            told(zone, change, named, hours.len() == 24).into_iter().map(|at| Timestamp::from_millis(at * 1_000)).collect();
+        let anchor = Timestamp::default();
+        // Within two hours and a half, at whole seconds and in between, and at the very times and the change.
+        let asked = asked.into_iter().map(|away| change * 1_000 + away);
+        let near: Vec<i64> = told.iter().map(|at| at.as_millis()).filter(|at| (at - change * 1_000).abs() < 9_000_000).collect();
+        let exact = near.iter().step_by(near.len() / 40 + 1).copied().chain([change * 1_000]);
+        for from in asked.chain(exact.flat_map(|at| [at - 1, at, at + 1])) {
+            let from = Timestamp::from_millis(from);
+            let behind = told.partition_point(|at| *at <= from);
+            if let Some(next) = told.get(behind) {
+                prop_assert_eq!(rhythm.next(from, anchor), Some(*next), "{} after {}", rhythm, from);
+            }
+            let before = told.partition_point(|at| *at < from);
+            if let Some(previous) = before.checked_sub(1).map(|last| told[last]) {
+                prop_assert_eq!(rhythm.previous(from, anchor), Some(previous), "{} before {}", rhythm, from);
+            }
+        }
+    }
+
     /// The way back meets the very times that the way forward does, also where clocks change.
     #[test]
     fn the_way_back_is_the_way_forward(rhythm in rhythms(), start in 1_700_000_000_000_i64..1_900_000_000_000) {

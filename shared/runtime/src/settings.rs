@@ -33,7 +33,9 @@ use tracing_subscriber::filter::Targets;
 pub use alerts::{ALERT_DEFAULTS, WEBHOOK_DEFAULTS};
 pub use changeable::RUNNING;
 use dialects::TokensNeeded;
-pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
+pub use dialects::{
+    AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings, TaskTableSettings,
+};
 pub use explain::Explained;
 pub use layers::Sources;
 use layers::{Layer, Layers, environment_layer, flag_layer, keys_of, parse_toml, read_file};

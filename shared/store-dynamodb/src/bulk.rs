@@ -3,18 +3,19 @@
 
 use async_trait::async_trait;
 use baton_model::{Bulk, BulkId};
+use baton_store::transfer::{ImportError, Verdict, bulk_onto};
 use baton_store::{BulkStore, Cursor, Page, PageRequest, StoreError};
 
 use crate::DynamoStore;
 use crate::attr::{Fields, Item, json, key, n, s};
 use crate::db::{Query, Range};
 use crate::ends::{ENDS, end_of};
-use crate::error::{WriteError, damaged};
+use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::store::Inner;
 
 /// The partition of the records.
-const RECORDS: &str = "BC";
+pub(crate) const RECORDS: &str = "BC";
 
 /// The partition of the index where those lie that go on.
 const OPEN: &str = "BC";
@@ -23,7 +24,7 @@ fn key_of(id: BulkId) -> Item {
     key(RECORDS, &id.to_string())
 }
 
-fn read(item: &Item) -> Result<Bulk, StoreError> {
+pub(crate) fn read(item: &Item) -> Result<Bulk, StoreError> {
     Fields(item).maybe_json("tx")?.ok_or_else(|| damaged("expected the record of a bulk command"))
 }
 
@@ -75,6 +76,25 @@ impl Inner {
 
     async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, StoreError> {
         self.db.get(key_of(id)).await?.as_ref().map(read).transpose()
+    }
+
+    /// Takes in a record that another store has read out.
+    pub(crate) async fn import_bulk(&self, record: &Bulk) -> Result<Verdict, ImportError> {
+        let standing = self.bulk(record.id).await?;
+        let verdict = bulk_onto(record, standing.as_ref())?;
+        if verdict == Verdict::Same {
+            return Ok(verdict);
+        }
+        let as_read = match standing {
+            None => Expression::new().when_absent("pk"),
+            Some(standing) => Expression::new().when("vn", "=", n(standing.version)),
+        };
+        match self.db.put(item_of(record)?, as_read).await {
+            Ok(()) => Ok(verdict),
+            Err(WriteError::Condition(Some(item))) if read(&item)? == *record => Ok(verdict),
+            Err(WriteError::Condition(_)) => Err(contended("the bulk command").into()),
+            Err(WriteError::Failed(error)) => Err(error.into()),
+        }
     }
 
     async fn put_bulk(&self, bulk: &Bulk) -> Result<bool, StoreError> {

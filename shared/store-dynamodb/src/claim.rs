@@ -71,6 +71,19 @@ impl Deref for Entered<'_> {
     }
 }
 
+impl Entered<'_> {
+    /// What it does to a task that it takes.
+    pub(crate) fn command(&self) -> Command {
+        Command::Claim {
+            worker: self.worker.clone(),
+            session: self.session,
+            terms: self.terms,
+            request: self.request.clone(),
+            beats: Some(self.beats),
+        }
+    }
+}
+
 impl Inner {
     /// Claims for a worker. `ended` are attempts that the same request has just ended: the index may still tell that the worker
     /// holds them.
@@ -134,7 +147,7 @@ impl Inner {
         if claim.queues.iter().all(|name| paused.contains(name)) {
             return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
         }
-        let mut open: Vec<_> = queues.iter().filter(|queue| queue.pause.is_none()).collect();
+        let (mut open, closed): (Vec<_>, Vec<_>) = queues.iter().partition(|queue| queue.pause.is_none());
         if claim.limits.is_on() {
             // On the heap, as all that only limits ask for: a claim without them is as small as it was.
             Box::pin(self.let_due_go(claim, &open)).await?;
@@ -167,14 +180,38 @@ impl Inner {
         {
             answer = ClaimAnswer::Nothing(Nothing::NotWarm);
         }
+        // It asks of these what it would ask of them if they were open.
+        if matches!(answer, ClaimAnswer::Nothing(Nothing::NoneQueued))
+            && self.waits_in(claim, &closed).await?
+        {
+            let queues = claim.queues.iter().filter(|name| paused.contains(name)).cloned().collect();
+            answer = ClaimAnswer::Nothing(Nothing::Paused { queues });
+        }
         Ok(answer)
     }
 
     /// Whether tasks wait that a claim would be given if it did not want only what it has warm.
     async fn others_wait(&self, claim: &Claim, queues: &[&StoredQueue]) -> Result<bool, StoreError> {
         let choice = Choice::new(claim.caller.project(), &claim.types);
-        let partitions = queues.iter().flat_map(|queue| queue.partitions_of(&choice));
+        let partitions = queues.iter().flat_map(|queue| queue.partitions_of(&choice)).collect();
+        self.any_waits(claim, partitions).await
+    }
+
+    /// Whether tasks wait in queues that a claim would be given if these were open.
+    async fn waits_in(&self, claim: &Claim, queues: &[&StoredQueue]) -> Result<bool, StoreError> {
+        let choice = Choice::of(claim);
+        let mut partitions: Vec<_> = queues.iter().flat_map(|queue| queue.partitions_of(&choice)).collect();
+        if claim.warm.wants == Wants::Only {
+            // What is put aside does not tell there what it wants to be warm.
+            partitions.retain(|partition| !keys::is_put_aside(partition));
+        }
+        self.any_waits(claim, partitions).await
+    }
+
+    /// Whether tasks that a claim could be given wait in one of these partitions.
+    async fn any_waits(&self, claim: &Claim, partitions: Vec<String>) -> Result<bool, StoreError> {
         let asked: Vec<_> = partitions
+            .into_iter()
             .map(|partition| async move {
                 let query = Query { filter: narrowed(claim), ..Query::index(partition) };
                 let query = Query { count: true, limit: Some(PAGE), ..query };
@@ -310,6 +347,8 @@ impl Inner {
             if look.due.is_empty() {
                 break;
             }
+            // The plan before the takes: cut off between the two, a repetition finds it and takes what is still free of it. In the other order
+            // it would not know what it has taken, and take as much again.
             let tasks = look.due.iter().map(|one| (one.entry.head.id, one.entry.head.attempt + 1)).collect();
             if let Some(standing) = self.plan(claim, &mut known, tasks).await? {
                 drop(look);
@@ -434,19 +473,12 @@ impl Inner {
         entry: Stored,
         reserved: Option<Reserved<'_>>,
     ) -> Result<Option<Task>, StoreError> {
-        let command = Command::Claim {
-            worker: claim.worker.clone(),
-            session: claim.session,
-            terms: claim.terms,
-            request: claim.request.clone(),
-            beats: Some(claim.beats),
-        };
         let spend = || {
             if let Some(reserved) = reserved {
                 reserved.spend();
             }
         };
-        let Ok(Decision::Apply(change)) = decide(&entry.head, &command, claim.now) else {
+        let Ok(Decision::Apply(change)) = decide(&entry.head, &claim.command(), claim.now) else {
             spend();
             return Ok(None);
         };

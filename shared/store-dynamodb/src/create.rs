@@ -534,7 +534,8 @@ fn answer_of(spec: &TaskSpec, existing: &Existing) -> Result<Accepted, ItemRefus
     }
 }
 
-fn key_item(
+/// The item of an idempotency key with its answer.
+pub(crate) fn key_item(
     idempotency: &Idempotency,
     items: &Vec<Result<Accepted, ItemRefusal>>,
     now: Timestamp,

@@ -38,6 +38,8 @@ impl Inner {
             None => None,
         };
         let planned = ahead.is_some();
+        // The completion before the takes, whose plan is written with it: cut off between the two, a repetition finds the plan with the
+        // generation and carries it out. In the other order tasks would be held for a completion that may be refused.
         let completion = self.completion(complete, ahead.as_ref()).await?;
         let Completion { generation, domain, repeated } = completion;
         let taken = match ahead {
@@ -188,7 +190,8 @@ impl Inner {
         Err(contended("the task"))
     }
 
-    /// What follows from a completion that was written.
+    /// What follows from a completion that was written. Not before it, as that may be refused; what a process that dies in between leaves
+    /// undone of places under limits, batches and dependants, the reaper makes good by the task as it stands.
     async fn completed(&self, before: &Stored, after: &Stored, generation: &Generation, now: Timestamp) {
         self.changed(before, after, now);
         self.stats.lock().duration(&generation.queue, What::Run, now, generation.run_time());

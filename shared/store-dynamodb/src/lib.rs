@@ -49,6 +49,7 @@ mod going;
 mod heartbeat;
 mod history;
 mod hold;
+mod idempotency;
 mod kept;
 mod keys;
 mod lane;

@@ -9,6 +9,7 @@ mod count;
 mod held;
 mod limiting;
 mod room;
+mod sequence;
 mod standing;
 mod tend;
 mod under;

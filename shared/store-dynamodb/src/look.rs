@@ -3,6 +3,9 @@
 //! A claim asks the lanes where tasks of its types and project may lie, priority by priority, and puts together what they
 //! have in the order of claims. Of one shard it tries the first ones. Where other processes were faster of late, it tries
 //! some among more of the first ones, as many as there seem to be rivals (`crowd`): else all would want the same task.
+//!
+//! Of a queue some of whose keys are a sequence, a look tries the first ones in their order, of all shards, and tells of those that other
+//! claims of its process have in hand: what comes behind one of these is not to start before it (`limit::sequence`).
 
 use std::collections::HashSet;
 
@@ -60,6 +63,9 @@ pub(crate) struct Look<'a> {
     pub(crate) next_at: Option<Timestamp>,
     /// Those that have expired, as far as they were met.
     pub(crate) expired: Vec<Stored>,
+    /// Those that other claims of this process have in hand or had, and that this one has passed over as they were not as the index told:
+    /// in queues some of whose keys are a sequence.
+    pub(crate) others: Vec<Stored>,
     /// Lanes that have no task at all, as far as all were asked for.
     pub(crate) empty: Empty,
     /// Whose entries it has. Others of them may be met: at each further look into their partition, and at an old place, as the index trails.
@@ -72,6 +78,7 @@ pub(crate) struct Seen {
     pub(crate) found: Vec<Stored>,
     pub(crate) alone: Vec<Stored>,
     pub(crate) expired: Vec<Stored>,
+    pub(crate) others: Vec<Stored>,
     pub(crate) next_at: Option<Timestamp>,
     pub(crate) empty: bool,
 }
@@ -97,6 +104,7 @@ impl<'a> Look<'a> {
             self.meet_alone(usual_place(&entry, priority), entry);
         }
         self.expired.extend(seen.expired);
+        self.others.extend(seen.others);
         seen.found
     }
 
@@ -139,9 +147,9 @@ impl Source {
     }
 }
 
-/// The sources of one priority, by groups: one, if all queues have one shard.
-fn groups(queues: &[&StoredQueue], priority: Priority, choice: &Choice) -> Vec<Group> {
-    let total = queues.iter().all(|queue| queue.shards == 1);
+/// The sources of one priority, by groups: one, if all queues have one shard, or if that is asked for.
+fn groups(queues: &[&StoredQueue], priority: Priority, choice: &Choice, in_one: bool) -> Vec<Group> {
+    let total = in_one || queues.iter().all(|queue| queue.shards == 1);
     let mut groups: Vec<Group> = Vec::new();
     for queue in queues {
         for shard in 0..queue.shards {
@@ -168,11 +176,13 @@ impl Inner {
             return Box::pin(self.look_in_order(claim, queues, most)).await;
         }
         let choice = Choice::of(claim);
-        let rivals = self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now);
+        // Of a sequence, nothing is known of one that is picked at random. Who claims picks among those whose turn it is.
+        let in_order = claim.limits.gives_in_sequence_of(queues);
+        let rivals = if in_order { 1 } else { self.crowd_at(claim, queues) };
         let mut look = Look::default();
         let mut mixed = Vec::new();
         for priority in Priority::ALL {
-            let mut groups = groups(queues, priority, &choice);
+            let mut groups = groups(queues, priority, &choice, in_order);
             let among = if groups.len() > 1 { self.options.pick_among.max(rivals) } else { rivals };
             if groups.len() > 1 {
                 // So that claims at once begin at different shards.
@@ -195,6 +205,11 @@ impl Inner {
             }
         }
         Ok(look)
+    }
+
+    /// Among how many of the first tasks for each wanted one a claim of these queues picks, as other processes were faster of late.
+    pub(crate) fn crowd_at(&self, claim: &Entered<'_>, queues: &[&StoredQueue]) -> usize {
+        self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now)
     }
 
     /// Adds what a group has, up to `most` in all, picked `among` so many times as many of its first ones.
@@ -271,6 +286,7 @@ impl Inner {
         most: usize,
     ) -> Result<Seen, StoreError> {
         let mut seen = Seen::default();
+        let in_sequence = claim.limits.gives_in_sequence(&source.queue);
         let mut query = Query { filter: narrowed(claim), ..Query::index(&source.partition) };
         if source.mixed {
             // Those for later are looked at apart, and not all of them.
@@ -288,6 +304,9 @@ impl Inner {
                     return Ok(seen);
                 }
                 if claim.limits.has_passed(entry.head.id) {
+                    if in_sequence && claim.limits.was_stale(entry.head.id) {
+                        seen.others.push(entry);
+                    }
                     continue;
                 }
                 if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
@@ -305,6 +324,8 @@ impl Inner {
                     } else {
                         seen.found.push(entry);
                     }
+                } else if in_sequence {
+                    seen.others.push(entry);
                 }
                 if seen.found.len() >= most {
                     return Ok(seen);

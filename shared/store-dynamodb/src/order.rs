@@ -60,7 +60,8 @@ impl Inner {
         queues: &[&StoredQueue],
         most: usize,
     ) -> Result<Look<'_>, StoreError> {
-        let rivals = self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now);
+        let in_order = claim.limits.gives_in_sequence_of(queues);
+        let rivals = if in_order { 1 } else { self.crowd_at(claim, queues) };
         let among = most.saturating_mul(rivals).min(AMONG.max(most));
         let orders: Vec<QueueOrder> = queues.iter().map(|queue| queue.order).collect();
         for round in 0..ROUNDS {
@@ -170,6 +171,7 @@ impl Inner {
             for (source, seen) in sources.iter().zip(seen) {
                 look.next_at = earlier(look.next_at, seen.next_at);
                 look.expired.extend(seen.expired);
+                look.others.extend(seen.others);
                 if seen.empty {
                     *look.empty.entry((source.queue.clone(), priority, source.lane)).or_default() += 1;
                 }

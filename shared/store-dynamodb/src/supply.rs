@@ -314,12 +314,15 @@ impl Inner {
     /// Tells that a claim has come to queues that have a supply. Of one that was given nothing as its worker may have no more, nothing
     /// follows.
     pub(crate) fn tell_supplied(&self, claim: &Claim, queues: &[StoredQueue], answer: &ClaimAnswer) {
-        use Nothing::{NoneQueued, NotWarm, Scheduled};
-        if let ClaimAnswer::Leased(_) | ClaimAnswer::Nothing(NoneQueued | NotWarm | Scheduled { .. }) = answer
-        {
-            let supplied = queues.iter().filter(|queue| queue.supplied && claim.queues.contains(&queue.name));
-            supplied.for_each(|queue| self.doorbell.asked(&queue.name));
-        }
+        use Nothing::{NoneQueued, NotWarm, Paused, Scheduled};
+        let closed: &[QueueName] = match answer {
+            ClaimAnswer::Leased(_) | ClaimAnswer::Nothing(NoneQueued | NotWarm | Scheduled { .. }) => &[],
+            ClaimAnswer::Nothing(Paused { queues }) => queues,
+            ClaimAnswer::Nothing(_) => return,
+        };
+        let is_asked = |name: &QueueName| claim.queues.contains(name) && !closed.contains(name);
+        let supplied = queues.iter().filter(|queue| queue.supplied && is_asked(&queue.name));
+        supplied.for_each(|queue| self.doorbell.asked(&queue.name));
     }
 
     /// Takes in a supply that another store has read out.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use baton_model::{BulkState, QueueName, Timestamp, limits};
-use baton_store::transfer::{BULK, DurationsRecord, Holding, ImportError, NAMED, Record, TIMELINE, Verdict};
+use baton_store::transfer::{DurationsRecord, Holding, ImportError, NAMED, Record, TIMELINE, Verdict};
 use baton_store::{BulkStore as _, Count, Cursor, Page, PageRequest, StoreError, Transfer};
 use futures::StreamExt;
 use futures::future::try_join_all;
@@ -63,8 +63,13 @@ impl Transfer for DynamoStore {
     }
 
     fn lacks(&self) -> &'static [&'static str] {
-        // Lists, and with them bulk commands that go on, are told by other places here; there is no order of events.
-        &[BULK, TIMELINE]
+        // There is no order of events.
+        &[TIMELINE]
+    }
+
+    fn keeps_places(&self) -> bool {
+        // A page of a list ends at a key, of one of so many partitions as this table has.
+        false
     }
 
     async fn holdings(&self) -> Result<Vec<Holding>, StoreError> {

@@ -155,15 +155,14 @@ fn answer(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswe
     }
     // What a server did not live to note: it goes on with each claim.
     order::note_some(transaction, &())?;
-    let mut lanes: Vec<Lane<'_>> = Vec::with_capacity(claim.queues.len());
+    let (mut lanes, mut closed): (Vec<Lane<'_>>, Vec<Lane<'_>>) = (Vec::new(), Vec::new());
     for queue in &claim.queues {
-        if lanes.iter().any(|lane| lane.queue == queue) {
+        if lanes.iter().chain(&closed).any(|lane| lane.queue == queue) {
             continue;
         }
         let Told { paused, order, .. } = order::told_to_claim(transaction, queue)?;
-        if !paused {
-            lanes.push(Lane { queue, order, only: None });
-        }
+        let place = if paused { &mut closed } else { &mut lanes };
+        place.push(Lane { queue, order, only: None });
     }
     if lanes.is_empty() {
         return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
@@ -172,7 +171,7 @@ fn answer(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswe
     if !transaction.state.limits.is_empty() {
         return match limit::claim(transaction, claim, beats, &lanes, (most, active))? {
             Ok(leased) => answered(transaction, claim, leased),
-            Err(nothing) => Ok(ClaimAnswer::Nothing(nothing)),
+            Err(nothing) => unless_paused(transaction, claim, &closed, nothing).map(ClaimAnswer::Nothing),
         };
     }
     let mut ready = candidates(transaction, claim, &lanes, most)?;
@@ -183,7 +182,8 @@ fn answer(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswe
         };
     }
     if ready.is_empty() {
-        return Ok(ClaimAnswer::Nothing(nothing(transaction, claim, &lanes)?));
+        let nothing = nothing(transaction, claim, &lanes)?;
+        return unless_paused(transaction, claim, &closed, nothing).map(ClaimAnswer::Nothing);
     }
     let mut leased = Vec::with_capacity(ready.len());
     for stored in ready {
@@ -377,6 +377,25 @@ pub(crate) fn nothing(
         Some(next_at) => Nothing::Scheduled { next_at },
         None => Nothing::NoneQueued,
     })
+}
+
+/// What a claim is told of which that is all that is known of its open queues: that others of them are paused, if what it asks for waits
+/// there.
+fn unless_paused(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    closed: &[Lane<'_>],
+    told: Nothing,
+) -> Result<Nothing, Failure> {
+    if told != Nothing::NoneQueued || closed.is_empty() {
+        return Ok(told);
+    }
+    let mut waits = matches!(nothing(transaction, claim, closed)?, Nothing::Scheduled { .. });
+    for lane in closed {
+        waits = waits || limit::is_put_aside(transaction.db, claim, lane.queue)?;
+    }
+    let queues = closed.iter().map(|lane| lane.queue.clone()).collect();
+    Ok(if waits { Nothing::Paused { queues } } else { told })
 }
 
 /// When the next of the waiting tasks is due, whatever is warm.

@@ -14,9 +14,10 @@ use crate::codes::Code;
 use crate::defaults;
 use crate::dependency;
 use crate::error::{Failure, corrupt};
+use crate::idempotency;
 use crate::limit::{self, Line};
 use crate::links::{Links, mark_waited_for, note_blocked};
-use crate::rows::{PUT_ASIDE, affinity_code, from_json, millis_of, to_json};
+use crate::rows::{PUT_ASIDE, affinity_code, millis_of, to_json};
 use crate::transaction::Transaction;
 use crate::unique;
 
@@ -102,38 +103,21 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
             dependency::let_go(transaction, spec.id, created_at)?;
         }
     }
+    let answer = CreateAnswer { items, replayed: false };
     if let Some(idempotency) = &create.idempotency {
-        transaction
-            .db
-            .prepare_cached(
-                "INSERT INTO idempotency (key, digest, answer, created_at) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![
-                idempotency.key,
-                idempotency.fingerprint.digest().as_bytes(),
-                to_json("an answer", &items)?,
-                create.now.as_millis(),
-            ])?;
+        idempotency::keep(transaction, idempotency, &answer, create.now)?;
     }
-    Ok(CreateAnswer { items, replayed: false })
+    Ok(answer)
 }
 
+/// The answer that a creation's key keeps.
 pub(crate) fn kept_answer(
     transaction: &Transaction<'_>,
     create: &Create,
 ) -> Result<Option<CreateAnswer>, Failure> {
-    let Some(idempotency) = &create.idempotency else { return Ok(None) };
-    let mut statement =
-        transaction.db.prepare_cached("SELECT digest, answer FROM idempotency WHERE key = ?1")?;
-    let kept = statement
-        .query_row([&idempotency.key], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?)))
-        .optional()?;
-    match kept {
+    match &create.idempotency {
+        Some(idempotency) => idempotency::kept(transaction, idempotency),
         None => Ok(None),
-        Some((digest, answer)) if idempotency.fingerprint.matches(Digest::from_bytes(digest)) => {
-            Ok(Some(CreateAnswer { items: from_json("a kept answer", &answer)?, replayed: true }))
-        }
-        Some(_) => Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() }.into()),
     }
 }
 

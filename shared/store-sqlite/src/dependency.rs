@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Failure;
 use crate::links::{Links, mark_waited_for, note_blocked};
-use crate::rows::{ALSO, Stored, dependencies_of, select_task, small_generation_of, state_of, text};
+use crate::rows::{SMALL_GENERATION, Stored, dependencies_of, select_task, small_generation, state_of, text};
 use crate::transaction::Transaction;
 use crate::unique;
 
@@ -111,22 +111,31 @@ struct Dependant {
     is_met: bool,
 }
 
+/// The tasks that depend on one and wait for no other, in the order of their arrival, each with whether a dependency of it did not
+/// complete. Each is judged by its dependencies from the last one on, which is the latest to end as a rule: in a graph of layers five are
+/// looked at for three dependants, and eight from the first one on.
+const FREED: &str = "SELECT dependant, EXISTS (SELECT 1 FROM dependency AS edge LEFT JOIN task AS waited ON waited.id = edge.dependency \
+     WHERE edge.dependant = held.dependant AND (waited.state IS NULL OR waited.state IN (3, 4))) \
+     FROM dependency AS held INDEXED BY dependency_of WHERE dependency = ?1 \
+     AND (SELECT 1 FROM dependency AS edge CROSS JOIN task AS waited ON waited.id = edge.dependency \
+     WHERE edge.dependant = held.dependant AND waited.state IN (0, 1, 5, 6) ORDER BY edge.place DESC LIMIT 1) IS NULL \
+     ORDER BY dependant";
+
+/// A task if it is blocked.
+const BLOCKED: &str = select_task!("WHERE n = ?1 AND state = 5");
+
 /// The blocked tasks that depend on one that was completed and wait for no other, in the order of their arrival. The one query
 /// judges them; but those for which others did not complete, and that do not run all the same, are to be looked at.
-fn freed_dependants(db: &Connection, id: TaskId) -> Result<Vec<Dependant>, Failure> {
-    let mut statement = db.prepare_cached(select_task!(
-        also "EXISTS (SELECT 1 FROM dependency AS edge LEFT JOIN task AS waited ON waited.id = edge.dependency \
-             WHERE edge.dependant = task.n AND (waited.state IS NULL OR waited.state IN (3, 4)))",
-        "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
-         AND state = 5 AND NOT EXISTS (SELECT 1 FROM dependency AS edge CROSS JOIN task AS waited \
-         ON waited.id = edge.dependency WHERE edge.dependant = task.n AND waited.state IN (0, 1, 5, 6)) ORDER BY n"
-    ))?;
-    let mut rows = statement.query([id.as_bytes()])?;
-    let mut freed = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (stored, any_failed) = (Stored::from_row(row)?, row.get::<_, bool>(ALSO)?);
-        let is_met = !any_failed || stored.links.choice == IfDependencyFails::Run;
-        freed.push(Dependant { stored, is_met });
+fn freed_dependants(transaction: &Transaction<'_>, id: TaskId) -> Result<Vec<Dependant>, Failure> {
+    let judged = transaction
+        .held
+        .query(FREED, [id.as_bytes()], |row| Ok(Some((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?))))?;
+    let mut freed = Vec::with_capacity(judged.len());
+    for (n, any_failed) in judged {
+        if let Some(stored) = transaction.held.first(BLOCKED, [n], Stored::from_row)? {
+            let is_met = !any_failed || stored.links.choice == IfDependencyFails::Run;
+            freed.push(Dependant { stored, is_met });
+        }
     }
     Ok(freed)
 }
@@ -153,7 +162,7 @@ pub(crate) fn follow(
     let mut next = vec![(ended.head.id, ended.head.state.state() == State::Completed)];
     while let Some((id, completed)) = next.pop() {
         let dependants = match completed {
-            true => freed_dependants(transaction.db, id)?,
+            true => freed_dependants(transaction, id)?,
             false => blocked_dependants(transaction.db, id)?,
         };
         for Dependant { stored, is_met } in dependants {
@@ -318,6 +327,7 @@ fn dependant_ids(db: &Connection, id: TaskId) -> Result<Vec<TaskId>, Failure> {
 pub(crate) fn inputs(db: &Connection, ids: &[TaskId]) -> Result<Vec<Input>, Failure> {
     let moment = db.unchecked_transaction()?;
     let mut statement = moment.prepare_cached("SELECT n, task_type, state FROM task WHERE id = ?1")?;
+    let mut generations = moment.prepare_cached(SMALL_GENERATION)?;
     let mut found = Vec::new();
     for id in ids {
         let mut rows = statement.query([id.as_bytes()])?;
@@ -325,7 +335,7 @@ pub(crate) fn inputs(db: &Connection, ids: &[TaskId]) -> Result<Vec<Input>, Fail
         let (task_type, state) = (TaskType::from_stored(text(row, 1)?), state_of(row.get(2)?)?);
         let mut input = Input::of(*id, task_type, state);
         if state == State::Completed
-            && let Some((generation, omitted)) = small_generation_of(&moment, row.get(0)?)?
+            && let Some((generation, omitted)) = small_generation(&mut generations, row.get(0)?)?
         {
             (input.generation, input.omitted) = (Some(generation), omitted);
         }

@@ -25,6 +25,7 @@ mod finish;
 mod health;
 mod held;
 mod hold;
+mod idempotency;
 mod kept;
 mod limit;
 mod links;
@@ -52,14 +53,14 @@ mod worker;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
     AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
-    RoundNote, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
+    RoundNote, Task, TaskId, TaskState, Timestamp, Token, TokenId, Watch, Why, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
@@ -139,6 +140,8 @@ pub struct SqliteStore {
     max_bytes: Option<u64>,
     /// The position of the last event.
     fed: watch::Receiver<u64>,
+    /// The time behind which it is not known yet which workers, heard last there, have fallen silent; none before the first look.
+    silence_known: Mutex<Option<Timestamp>>,
     /// Holds the file. Declared last, so that it is let go of after the connections.
     condition: Arc<Condition>,
 }
@@ -167,13 +170,27 @@ impl SqliteStore {
         let writer = Writer::start(db, state, Arc::clone(&condition), doorbell, options.beats_apart)?;
         hold.finished();
         let max_bytes = options.max_bytes;
-        Ok(Self { writer, readers, policy, tokens, max_tokens, max_bytes, fed, condition })
+        let silence_known = Mutex::default();
+        Ok(Self { writer, readers, policy, tokens, max_tokens, max_bytes, fed, silence_known, condition })
     }
 
     /// Waits until the file is no longer there, or is another one: from then on nothing is answered but that
     /// ([`StoreError::Gone`]), and the program that has the store should end. It is looked for with each commit and each query.
     pub async fn gone(&self) -> StoreError {
         self.condition.until_gone().await
+    }
+
+    /// Notes for the time line which workers have fallen silent since the last look.
+    async fn note_silent(&self, watch: Watch) -> Result<(), StoreError> {
+        // What is in it is whole after each statement.
+        let known = || self.silence_known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (policy, before, judged) = (self.policy, *known(), watch.clone());
+        let (workers, since) = self.readers.run(move |db| reap::silent(db, &policy, &judged, before)).await?;
+        if !workers.is_empty() {
+            self.writer.run((workers, watch), reap::note_silent).await?;
+        }
+        *known() = since;
+        Ok(())
     }
 }
 
@@ -243,13 +260,22 @@ impl TaskStore for SqliteStore {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         let (policy, limit) = (self.policy, reap.limit as usize);
+        let of_all = reap.worker.is_none() && reap.queue.is_none();
         let (mut suspects, watch) = self.readers.run(move |db| reap::suspects(db, &policy, &reap)).await?;
         let more = suspects.len() > limit;
         suspects.truncate(limit);
-        if suspects.is_empty() {
-            return Ok(ReapReport::default());
+        let report = match suspects.is_empty() {
+            true => ReapReport::default(),
+            false => self.writer.run((suspects, watch.clone()), reap::take_back).await?,
+        };
+        // Behind all that was taken back, which tells of its workers itself.
+        if of_all
+            && !more
+            && let Err(error) = self.note_silent(watch).await
+        {
+            // What was taken back is to be told of all the same; the next round looks again.
+            tracing::warn!(error = error.report(), "it could not be noted which workers have fallen silent");
         }
-        let report = self.writer.run((suspects, watch), reap::take_back).await?;
         Ok(ReapReport { more, ..report })
     }
 

@@ -29,7 +29,7 @@ pub(crate) use self::settings::{
     import_limit, import_owned, limits, limits_behind, owned_behind, owned_projects, redate, set_limit,
     set_owner, sweep,
 };
-pub(crate) use self::wait::Line;
+pub(crate) use self::wait::{Line, is_put_aside};
 use self::wait::{is_waited_at, let_go, let_go_of_line, waiting_at};
 pub(crate) use self::why::{are_set, falls_under};
 use crate::error::{Failure, corrupt};

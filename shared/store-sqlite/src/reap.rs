@@ -12,9 +12,19 @@ use rusqlite::{Connection, params};
 
 use crate::dependency;
 use crate::error::Failure;
-use crate::rows::{Stored, select_task, time, worker_by_id};
+use crate::rows::{MOMENT_BITS, Stored, first_key, select_task, text, time, worker_by_id};
 use crate::timeline;
 use crate::transaction::Transaction;
+
+/// At how many workers that have fallen silent a round looks.
+const SILENT: u32 = 256;
+
+/// How long before the first look a worker may have fallen silent that is noted: no longer than what is noted is kept at least, so that it is
+/// known what a process before has noted.
+const BEFORE: Duration = Duration::from_secs(3_600);
+
+/// Of how much that was noted since they were heard it is known whether it tells of them.
+const NOTED: u32 = 10_000;
 
 /// A task whose lease looked lost to a reader.
 #[derive(Clone, Copy, Debug)]
@@ -147,4 +157,83 @@ fn note_losses(transaction: &Transaction<'_>, taken: &[Taken], now: Timestamp) -
         }
     }
     timeline::note(transaction, now, &Happened::TakenBack { tasks, workers: of })
+}
+
+/// The workers that were last heard longer ago than the heartbeat timeout, and at a time behind which it is not known yet who has fallen
+/// silent; and the time behind which it is not known after these. Each worker crosses that line once for each time that it falls silent, and is
+/// found by an index, so that a look costs the same however many workers there are.
+pub(crate) fn silent(
+    db: &Connection,
+    policy: &LeasePolicy,
+    watch: &Watch,
+    known: Option<Timestamp>,
+) -> Result<(Vec<WorkerId>, Option<Timestamp>), Failure> {
+    let timeout = policy.heartbeat_timeout + watch.patience;
+    // Who could not be heard for so long is not silent.
+    if watch.heard_for() <= timeout {
+        return Ok((Vec::new(), known));
+    }
+    let until = watch.now.minus(timeout);
+    // Where the clock was set back, it goes on from there: what is noted is not noted again.
+    let from = known.unwrap_or_else(|| until.minus(BEFORE)).min(until);
+    let mut statement = db.prepare_cached(
+        "SELECT id, seen_at FROM worker INDEXED BY worker_by_seen WHERE seen_at >= ?1 AND seen_at < ?2 \
+         ORDER BY seen_at LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![from.as_millis(), until.as_millis(), SILENT])?;
+    let (mut workers, mut last) = (Vec::new(), from);
+    while let Some(row) = rows.next()? {
+        workers.push(WorkerId::from_stored(text(row, 0)?));
+        last = time(row, 1)?;
+    }
+    let known = match workers.len() < SILENT as usize {
+        true => until,
+        // There may be more of the last millisecond; if all are of one, others are not held up by it.
+        false => last.max(from.plus(Duration::from_millis(1))),
+    };
+    Ok((workers, Some(known)))
+}
+
+/// Whether a worker holds what it loses by its silence, though not yet: it has claimed since it beat last. It is told of with that.
+fn holds(db: &Connection, worker: &WorkerId) -> Result<bool, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT 1 FROM task INDEXED BY task_leased WHERE worker = ?1 AND state = 1 AND expires_at IS NULL LIMIT 1",
+    )?;
+    Ok(statement.exists([worker.as_str()])?)
+}
+
+/// Notes for the time line that workers have fallen silent: those of which it is not noted, with tasks that they lost or without.
+pub(crate) fn note_silent(
+    transaction: &mut Transaction<'_>,
+    (workers, watch): &(Vec<WorkerId>, Watch),
+) -> Result<(), Failure> {
+    let timeout = transaction.state.policy.heartbeat_timeout + watch.patience;
+    let mut silent = Vec::new();
+    for id in workers {
+        let Some(stored) = worker_by_id(transaction.db, id)? else { continue };
+        if holds(transaction.db, id)? {
+            continue;
+        }
+        // One that has said that it ends is gone, and one that never beat is none that is waited for.
+        let beat = stored.worker.last_beat_at.filter(|_| stored.worker.ended_at.is_none());
+        silent.extend(beat.filter(|beat| watch.elapsed(*beat) > timeout).map(|beat| (id, beat)));
+    }
+    let Some(earliest) = silent.iter().map(|(_, beat)| *beat).min() else { return Ok(()) };
+    let mut noted: HashMap<WorkerId, Timestamp> = HashMap::new();
+    for (k, happened) in timeline::happened_behind(transaction.db, first_key(earliest) - 1, NOTED)? {
+        if let Happened::WorkerLost { worker, .. } = happened {
+            noted.insert(worker, Timestamp::from_millis(k >> MOMENT_BITS));
+        }
+    }
+    for (worker, beat) in silent {
+        if noted.get(worker).is_none_or(|at| *at < beat) {
+            let lost = Happened::WorkerLost {
+                worker: worker.clone(),
+                tasks: 0,
+                reason: LossReason::HeartbeatMissed,
+            };
+            timeline::note(transaction, watch.now, &lost)?;
+        }
+    }
+    Ok(())
 }

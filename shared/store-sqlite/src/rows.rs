@@ -9,7 +9,7 @@ use baton_model::{
 };
 use baton_store::{Omitted, StoreError};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
 use serde::de::DeserializeOwned;
 
 use crate::codes::Code;
@@ -462,15 +462,19 @@ pub(crate) fn generation_of(db: &Connection, n: i64) -> Result<Option<Generation
     Ok(rows.next()?.map(generation).transpose()?.map(|(_, generation)| generation))
 }
 
-/// The generation of the task in row `n` without what is larger than comes along with a task that waited for it, and which of
-/// metadata and result that was. What is left out is not read.
-pub(crate) fn small_generation_of(db: &Connection, n: i64) -> Result<Option<(Generation, Omitted)>, Failed> {
-    let mut statement = db.prepare_cached(select_generation!(
-        "CASE WHEN octet_length(metadata) <= ?2 THEN metadata END",
-        "CASE WHEN octet_length(result) <= ?2 THEN result END",
-        ", ifnull(octet_length(metadata) > ?2, 0), ifnull(octet_length(result) > ?2, 0)",
-        "WHERE n = ?1"
-    ))?;
+/// A generation by its task's row without what is larger than comes along with a task that waited for it. What is left out is not read.
+pub(crate) const SMALL_GENERATION: &str = select_generation!(
+    "CASE WHEN octet_length(metadata) <= ?2 THEN metadata END",
+    "CASE WHEN octet_length(result) <= ?2 THEN result END",
+    ", ifnull(octet_length(metadata) > ?2, 0), ifnull(octet_length(result) > ?2, 0)",
+    "WHERE n = ?1"
+);
+
+/// What [`SMALL_GENERATION`] says of the task in row `n`, and which of metadata and result it leaves out.
+pub(crate) fn small_generation(
+    statement: &mut Statement<'_>,
+    n: i64,
+) -> Result<Option<(Generation, Omitted)>, Failed> {
     let mut rows = statement.query(rusqlite::params![n, baton_model::limits::INPUT_BYTES as i64])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let omitted = Omitted { metadata: row.get(17)?, result: row.get(18)? };

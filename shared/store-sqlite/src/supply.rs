@@ -81,16 +81,19 @@ pub(crate) fn asked(
     claim: &Claim,
     answer: &ClaimAnswer,
 ) -> Result<(), Failure> {
-    use baton_store::Nothing::{NoneQueued, NotWarm, Scheduled};
+    use baton_store::Nothing::{NoneQueued, NotWarm, Paused, Scheduled};
     let supplied = transaction.state.supplied.loaded(transaction.db)?;
     if supplied.is_empty() {
         return Ok(());
     }
-    if let ClaimAnswer::Leased(_) | ClaimAnswer::Nothing(NoneQueued | NotWarm | Scheduled { .. }) = answer {
-        let asked: Vec<QueueName> =
-            claim.queues.iter().filter(|queue| supplied.contains(*queue)).cloned().collect();
-        transaction.asked(asked);
-    }
+    let closed: &[QueueName] = match answer {
+        ClaimAnswer::Leased(_) | ClaimAnswer::Nothing(NoneQueued | NotWarm | Scheduled { .. }) => &[],
+        ClaimAnswer::Nothing(Paused { queues }) => queues,
+        ClaimAnswer::Nothing(_) => return Ok(()),
+    };
+    let is_asked = |queue: &&QueueName| supplied.contains(*queue) && !closed.contains(queue);
+    let asked: Vec<QueueName> = claim.queues.iter().filter(is_asked).cloned().collect();
+    transaction.asked(asked);
     Ok(())
 }
 

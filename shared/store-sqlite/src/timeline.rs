@@ -151,9 +151,10 @@ fn timeline(
         reader.n = n_of(&moment, task)?;
     }
     if !filter.events_only {
-        letters.push(LINES);
+        letters.extend([LINES, REQUESTS]);
+        // Nothing else that happened is about a task.
         if filter.task.is_none() {
-            letters.extend([REQUESTS, HAPPENED]);
+            letters.push(HAPPENED);
         }
     }
     let mut merge = Merge::new(&letters, request)?;
@@ -225,8 +226,16 @@ impl Reader<'_> {
             LINES => self.lines(below, wanted),
             REQUESTS => {
                 let filter = self.filter;
-                let sql = format!("{} WHERE k < ?1 AND k >= ?2 ORDER BY k DESC LIMIT ?3", audit::SELECT);
-                self.keyed(&sql, Vec::new(), below, wanted, |_, row| {
+                // By a task, those whose path names it or goes on behind its id: 0 comes next to the slash.
+                let (of_task, paths) = match filter.task.map(|task| format!("/v1/tasks/{task}")) {
+                    Some(path) => (
+                        "INDEXED BY audit_by_target WHERE target >= ?4 AND target < ?5 AND",
+                        vec![Value::Text(path.clone()), Value::Text(format!("{path}0"))],
+                    ),
+                    None => ("WHERE", Vec::new()),
+                };
+                let sql = format!("{} {of_task} k < ?1 AND k >= ?2 ORDER BY k DESC LIMIT ?3", audit::SELECT);
+                self.keyed(&sql, paths, below, wanted, |_, row| {
                     let (key, entry) = audit::entry(row)?;
                     let entry = TimelineEntry::from(entry);
                     Ok((key, filter.fits(&entry).then_some(entry)))

@@ -12,7 +12,7 @@ use baton_model::transition::Refusal;
 use baton_model::{
     Bulk, BulkAction, BulkFilter, BulkId, BulkOutcome, BulkState, BulkTasks, Task, TaskId, Timestamp,
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::{
     Cancel, ChangeTask, Cursor, ErrorKind, Page, PageRequest, Remove, Retry, Store, StoreError, TaskDetail,
@@ -100,7 +100,10 @@ async fn next_page(store: &dyn Store, bulk: &Bulk, size: u32) -> Result<Found, S
             let request = PageRequest { after, ..PageRequest::first(size) };
             let page = store.tasks(filter_of(bulk, filter), request).await?;
             let covered = page.items.into_iter().filter(|task| bulk.covers(&task.queue, &task.project));
-            let tasks: Vec<_> = covered.map(|task| (task.head.id, task)).collect();
+            let mut tasks: Vec<_> = covered.map(|task| (task.head.id, task)).collect();
+            if bulk.again {
+                tasks = not_done(store, bulk, tasks).await?;
+            }
             let ids = tasks.iter().map(|(id, _)| *id).collect();
             let is_last = page.next.is_none();
             Ok(Found {
@@ -121,6 +124,21 @@ async fn next_page(store: &dyn Store, bulk: &Bulk, size: u32) -> Result<Found, S
             Ok(Found { ids, tasks: BTreeMap::new(), after, is_last: to >= all.len() })
         }
     }
+}
+
+/// Those that have no event of the command, in their order: where a list is gone down again, the others are counted, and are not done a
+/// second time though the list tells them again. (Who has done one since then has written the record, too, so that this page is not begun.)
+async fn not_done(
+    store: &dyn Store,
+    bulk: &Bulk,
+    tasks: Vec<(TaskId, Task)>,
+) -> Result<Vec<(TaskId, Task)>, StoreError> {
+    let looked = futures::stream::iter(tasks).map(|(id, task)| async move {
+        let is_over = matches!(look(store, bulk, id).await?, Look::Over(BulkOutcome::Changed));
+        Ok((!is_over).then_some((id, task)))
+    });
+    let left: Vec<_> = looked.buffered(AT_ONCE).try_collect().await?;
+    Ok(left.into_iter().flatten().collect())
 }
 
 /// Goes on with a bulk command by one page of up to `size` tasks, and gives its record as it is then. One that has ended, or that

@@ -174,7 +174,7 @@ pub enum ClaimAnswer {
 /// Why a claim found nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nothing {
-    /// No task waits in these queues (of these types, of this project).
+    /// No task of these queues (of these types, of this project) is ready or for later. Those that wait for others do not count.
     NoneQueued,
     /// Such tasks wait, but for later.
     Scheduled {
@@ -190,9 +190,9 @@ pub enum Nothing {
         /// How many it may hold.
         cap: u32,
     },
-    /// All of the queues are paused.
+    /// All of the queues are paused; or such tasks wait in those of them that are, and none in the others.
     Paused {
-        /// The queues.
+        /// Those that are paused.
         queues: Vec<QueueName>,
     },
     /// The worker was asked to drain or stop.

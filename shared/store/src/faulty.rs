@@ -5,6 +5,7 @@
 
 mod config;
 mod documents;
+mod idempotency;
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -23,11 +23,14 @@ pub mod faulty;
 pub mod graph;
 pub mod health;
 pub mod histogram;
+mod idempotency;
 pub mod limit;
 pub mod lost;
 pub mod name;
 pub mod purge;
 pub mod query;
+#[cfg(feature = "faults")]
+pub mod ran;
 pub mod schedule;
 pub mod supply;
 pub mod timeline;
@@ -64,6 +67,7 @@ pub use ending::{Completion, EndAnswer, EndedAs, Ending, Reach};
 pub use error::{ErrorKind, StoreError};
 pub use graph::{Graph, Input, Linked, Mend, Mended, Omitted};
 pub use health::{Health, Sizes};
+pub use idempotency::{KeepKey, KeptKey, KeyStore};
 pub use limit::{Changed, LimitStatus, LimitStore, OwnedProject, SetLimit, SetOwner};
 pub use lost::{LeaseProblem, LostLease};
 pub use name::NameNotice;
@@ -133,6 +137,7 @@ pub trait Store:
     + TimelineStore
     + DocumentStore
     + ConfigStore
+    + KeyStore
 {
 }
 
@@ -148,6 +153,7 @@ impl<S> Store for S where
         + TimelineStore
         + DocumentStore
         + ConfigStore
+        + KeyStore
 {
 }
 
@@ -280,7 +286,8 @@ pub trait TaskStore: Send + Sync {
     /// removed before.
     async fn remove(&self, remove: Remove) -> Result<(), StoreError>;
 
-    /// Takes back tasks whose lease is lost by [`baton_model::Lease::lost`], and no others.
+    /// Takes back tasks whose lease is lost by [`baton_model::Lease::lost`], and no others. Where that is asked of all workers and queues, a store
+    /// with [`Capabilities::feed`] notes for the time line, once each time, which workers have fallen silent that held nothing.
     ///
     /// # Errors
     /// The store's own failures; what was taken before them stays taken.

@@ -16,8 +16,8 @@ pub trait TimelineStore: Send + Sync {
     /// back; of two sources the one whose next entry is later. At a cost that does not depend on how much is stored: a page
     /// may be shorter than asked, even empty, while it names a next one.
     ///
-    /// By a task, its history and the log lines about it are told. A store without [`crate::Capabilities::feed`] tells by a
-    /// task, and by a worker the lines that it wrote.
+    /// By a task, its history, the log lines about it and the requests of operators about it are told. A store without
+    /// [`crate::Capabilities::feed`] tells by a task the first two, and by a worker the lines that it wrote.
     ///
     /// # Errors
     /// [`StoreError::BadCursor`]; [`StoreError::NotTold`] if the store keeps no order by which it could tell this.

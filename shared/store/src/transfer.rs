@@ -88,6 +88,12 @@ pub trait Transfer: Send + Sync {
         &[]
     }
 
+    /// Whether tasks have the places in its lists here that they have in another store that says so, too: bulk commands go on there
+    /// where they were. Else they go down their lists again ([`Bulk::down_again`](baton_model::Bulk::down_again)).
+    fn keeps_places(&self) -> bool {
+        true
+    }
+
     /// What the store holds of those groups that some stores lack: each kind of thing by name and count.
     ///
     /// # Errors
@@ -113,6 +119,22 @@ pub trait Transfer: Send + Sync {
     /// # Errors
     /// The store's own failures.
     async fn set_checkpoint(&self, checkpoint: String) -> Result<(), StoreError>;
+}
+
+/// Whether tasks keep their places in lists when they are moved from one store into another.
+fn keep_places(source: &dyn Transfer, target: &dyn Transfer) -> bool {
+    source.keeps_places() && target.keeps_places()
+}
+
+/// A record of one store as another is to take it in; none if one of them has no place for it.
+pub fn moved(record: Record, source: &dyn Transfer, target: &dyn Transfer) -> Option<Record> {
+    if [source, target].iter().any(|store| store.lacks().contains(&record.group())) {
+        return None;
+    }
+    match record {
+        Record::Bulk(bulk) if !keep_places(source, target) => Some(Record::Bulk(Box::new(bulk.down_again()))),
+        other => Some(other),
+    }
 }
 
 /// How many names are told of what a store has no place for.

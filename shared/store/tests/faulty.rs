@@ -31,7 +31,7 @@ fn oracle() -> Arc<dyn Store> {
 /// A history on one thread: the faults that were met, and every task with its history.
 async fn traced(seed: u64) -> (Vec<(&'static str, Fault)>, String) {
     let faulty = Arc::new(Faulty::new(oracle(), seed, 4));
-    let store = Arc::clone(&faulty) as Arc<dyn TaskStore>;
+    let store = Arc::clone(&faulty) as Arc<dyn Store>;
     run(Arc::clone(&store), seed, Load::default(), || faulty.switch(false)).await;
     let filter = TaskFilter { now: Timestamp::default(), ..TaskFilter::default() };
     let tasks = store.tasks(filter, PageRequest::first(1_000)).await.unwrap();

@@ -21,7 +21,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_apart_from_what_is_to_be_looked_at() {
-        let one = |weight| Finding { weight, what: "paused", message: String::new(), next: None };
+        let one = |weight| Finding {
+            weight,
+            what: "paused",
+            message: String::new(),
+            next: String::new(),
+            more: None,
+        };
         let told =
             |weights: &[Weight]| headline(&weights.iter().map(|weight| one(*weight)).collect::<Vec<_>>());
         let (bad, odd) = (Weight::Error, Weight::Warning);

@@ -35,7 +35,7 @@ fn lives(view: &ReaperView, found: &mut Vec<Finding>) {
     let Some(last) = latest(view) else {
         let message =
             "no round of the reaper is known: nothing takes tasks back from workers that died".to_owned();
-        found.push(error("reaper", message, "baton reap".to_owned()));
+        found.push(error("reaper", message, "baton reap"));
         return;
     };
     if view.at.since(last) > patience {
@@ -44,13 +44,13 @@ fn lives(view: &ReaperView, found: &mut Vec<Finding>) {
             text::ago(last, view.at),
             text::span(every)
         );
-        found.push(error("reaper", message, "baton reap".to_owned()));
+        found.push(error("reaper", message, "baton reap"));
         return;
     }
     let failed = view.rounds.iter().take_while(|round| round.error.is_some()).count();
     if let Some(why) = view.rounds.first().and_then(|round| round.error.as_ref()).filter(|_| failed > 1) {
         let message = format!("the last {failed} rounds of the reaper failed: {}", text::short(why, 200));
-        found.push(error("reaper", message, SHOW.to_owned()));
+        found.push(error("reaper", message, SHOW));
     }
 }
 
@@ -71,7 +71,7 @@ fn believes(view: &ReaperView, found: &mut Vec<Finding>) {
         text::span(apart),
         doubt.until
     );
-    found.push(warning("clock", message, "timedatectl".to_owned()));
+    found.push(warning("clock", message, "timedatectl"));
 }
 
 fn keeps_up(view: &ReaperView, found: &mut Vec<Finding>) {
@@ -81,10 +81,10 @@ fn keeps_up(view: &ReaperView, found: &mut Vec<Finding>) {
             "removals are behind: what should have been removed {} ago is still kept, and the store grows",
             text::span(overdue)
         );
-        found.push(warning("reaper_behind", message, SHOW.to_owned()));
+        found.push(warning("reaper_behind", message, SHOW));
     } else if view.rounds.len() >= ROUNDS && view.rounds.iter().take(ROUNDS).all(|round| round.more) {
         let message = format!("the last {ROUNDS} rounds of the reaper had more to do than time");
-        found.push(warning("reaper_behind", message, SHOW.to_owned()));
+        found.push(warning("reaper_behind", message, SHOW));
     }
 }
 

@@ -1,8 +1,14 @@
 //! Holds the record against what the store says in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
+use baton_model::{
+    Expected, Label, Limit, LimitBook, LimitOn, LimitRules, ProjectId, QueueName, Shared, TaskId, TaskType,
+    Timestamp,
+};
+use baton_store::ran::{Ran, over_limits};
 use futures::StreamExt as _;
 use serde_json::Value;
 
@@ -18,6 +24,7 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool, 
     let tasks = all(client, "/v1/tasks?limit=1000").await;
     let generations = all(client, "/v1/generations?limit=1000").await;
     let stats = client.get("/v1/stats").await;
+    let limited = all(client, "/v1/limits?limit=1000").await;
     let mut broken = Vec::new();
     let mut details = BTreeMap::new();
     let mut whole = futures::stream::iter(&tasks)
@@ -41,6 +48,7 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool, 
     broken.extend(told.surprises.iter().cloned());
     promises(&told, &details, &mut broken);
     dependencies(&details, &mut broken);
+    limits(&told, &details, &limited, &mut broken);
     claims(&told, &mut broken);
     outputs(&details, &generations, &mut broken);
     if exact_counts {
@@ -151,6 +159,73 @@ fn dependencies(details: &BTreeMap<String, Value>, broken: &mut Vec<String>) {
             broken.push(format!("task {id} ran though one that it depends on did not complete: {task}"));
         }
     }
+}
+
+/// No limit was exceeded at any moment; all of them were set before the first task was there, and have not been changed.
+///
+/// An attempt ran for certain from the time at which a worker had the answer to its claim to the time that its end is dated by. That one a
+/// server has read before it wrote the end, from the clock of this machine or from one that is behind it. Of an attempt that nobody was
+/// told of nothing is said.
+fn limits(told: &Told, details: &BTreeMap<String, Value>, limited: &[Value], broken: &mut Vec<String>) {
+    let book = match limited.iter().map(limit).collect::<Result<_, String>>() {
+        Ok(limits) => LimitBook { limits, ..LimitBook::default() },
+        Err(what) => return broken.push(what),
+    };
+    let named: Vec<_> = details.values().map(|detail| (named(&detail["task"]), detail)).collect();
+    let mut ran = Vec::new();
+    for (task, detail) in &named {
+        let (id, queue, project, task_type, key) = match task {
+            Ok(named) => named,
+            Err(what) => {
+                broken.push(what.clone());
+                continue;
+            }
+        };
+        let shared = Shared { queue, project, task_type, key: key.as_ref() };
+        let events = events_of(detail);
+        for (claim, end) in events.iter().zip(events.iter().skip(1)) {
+            if claim["kind"] != "claimed" {
+                continue;
+            }
+            let attempt = claim["attempt"].as_u64().unwrap_or_default();
+            let given_by = told.given_by.get(&(id.to_string(), attempt));
+            if let (Some(from), Ok(until)) = (given_by, text(&end["at"]).parse::<Timestamp>()) {
+                ran.push(Ran { task: *id, attempt: attempt as u32, shared, from: *from, until });
+            }
+        }
+    }
+    broken.extend(over_limits(&book, &ran));
+}
+
+/// A limit as it is told.
+fn limit(told: &Value) -> Result<(LimitOn, Limit), String> {
+    let unread = |what: &dyn Display| format!("the limit {told} is not read: {what}");
+    let on = text(&told["on"]).parse::<LimitOn>().map_err(|error| unread(&error))?;
+    let exempt_types = told["exempt_types"].as_array().into_iter().flatten().map(text);
+    let exempt_types = exempt_types.map(|one| one.parse::<TaskType>().map_err(|error| unread(&error)));
+    let rules = LimitRules {
+        max_running: told["max_running"].as_u64().map(|most| most as u32),
+        exempt_types: exempt_types.collect::<Result<_, _>>()?,
+        ..LimitRules::default()
+    };
+    let changed_at = Timestamp::UNIX_EPOCH;
+    Ok((on.clone(), Limit { on, rules, changed_by: None, reason: None, changed_at }))
+}
+
+/// What of a task says which limits it falls under, behind its id.
+type Named = (TaskId, QueueName, ProjectId, TaskType, Option<Label>);
+
+fn named(task: &Value) -> Result<Named, String> {
+    let read = || -> Result<Named, Expected> {
+        Ok((
+            text(&task["id"]).parse()?,
+            text(&task["queue"]).parse()?,
+            text(&task["project"]).parse()?,
+            text(&task["type"]).parse()?,
+            task["concurrency_key"].as_str().map(str::parse).transpose()?,
+        ))
+    };
+    read().map_err(|error| format!("the task {task} is not read: {error}"))
 }
 
 /// All answers to one claim are of one set of leases: what a later one lacks had ended by then.

@@ -4,7 +4,7 @@
 //! What is promised, and checked in the end: no acknowledged task is lost; no attempt is given to two workers; no task
 //! is completed twice; one claim request is given one set of leases, whichever servers hear it; a generation exists if and
 //! only if its task is completed, and is the one that was acknowledged, with the result that its worker sent; no task is given
-//! out before those that it depends on have ended, and with their generations; histories have
+//! out before those that it depends on have ended, and with their generations; no more tasks run at once than a limit lets; histories have
 //! no gaps and do not run backwards; a schedule has created one task for each of its times, and none before; a bulk command
 //! comes to its end and has changed each task once that it says to have changed; every task is finished once nobody kills and nothing fails any more; the counts are
 //! right, where the store counts exactly.

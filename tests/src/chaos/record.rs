@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard};
 
+use baton_model::Timestamp;
 use serde_json::Value;
 
 /// Everything that the clients were told, by all of them.
@@ -21,6 +22,8 @@ pub(super) struct Told {
     pub(super) created: BTreeMap<String, Value>,
     /// Attempts that were given out: (task, attempt) to each worker that was told so.
     pub(super) given: BTreeMap<(String, u64), Vec<String>>,
+    /// By when an attempt had been given out, by the clock of the machine: of the first answer that told it.
+    pub(super) given_by: BTreeMap<(String, u64), Timestamp>,
     /// By the name of a claim: the leases (task, attempt) of each of its answers, all told before any of them was ended.
     pub(super) claims: BTreeMap<String, Vec<BTreeSet<(String, u64)>>>,
     /// Acknowledged completions by task: attempt, generation id, and the result that was sent.

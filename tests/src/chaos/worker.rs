@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use baton_runtime::{Clock, SystemClock};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -116,6 +117,8 @@ impl Worker {
     /// Notes what a claim was given; a task that comes with a repeated answer is the same.
     fn given(&self, answer: &Value) -> Vec<Value> {
         let tasks = answer["tasks"].as_array().cloned().unwrap_or_default();
+        // The clock leaves away what is less than a millisecond.
+        let by = SystemClock.now().plus(Duration::from_millis(1));
         let mut told = self.client.record.told();
         for task in &tasks {
             let id = task["id"].as_str().unwrap_or_default().to_owned();
@@ -123,6 +126,7 @@ impl Worker {
             if let Some(why) = too_early(task) {
                 told.surprises.push(format!("task {id} was given out though {why}"));
             }
+            told.given_by.entry((id.clone(), attempt)).or_insert(by);
             told.given.entry((id, attempt)).or_default().push(self.id.clone());
         }
         tasks

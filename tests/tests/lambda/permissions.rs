@@ -365,6 +365,7 @@ async fn manage_tokens(world: &World) {
         .await;
     took(world, function, "a token that is revoked", &[(TABLE, &["GetItem", "UpdateItem"])]);
     got(world, function, "/v1/tokens").await;
+    got(world, function, "/v1/token").await;
     got(world, function, "/v1/audit").await;
     took(world, function, "lists", &[(TABLE, &["Query"])]);
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 use baton_api::alert::AlertView;
 use baton_api::fleet::{QueueView, StatsView};
 use baton_api::health::StoreView;
+use baton_api::limit::LimitView;
 use baton_api::reap::ReaperView;
 use baton_api::why::WhyView;
 use baton_client::{Client, ClientError, TaskQuery};
 use baton_model::{Status, TaskId, Timestamp};
-use baton_verdict::{Facts, Finding, Late, Weight, findings, headline, late};
+use baton_verdict::{Facts, Finding, Late, NAMED, at_limit, failures_from, findings, headline, late};
 use serde_json::json;
 
-use super::Asked;
-use super::ended::{completed_since, failed_since};
+use super::ended::failed_since;
+use super::{Health, judged, verdict};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::pages;
@@ -21,28 +22,16 @@ use crate::pages;
 /// How many workers and schedules are looked at.
 const LISTED: usize = 1_000;
 
-pub(super) async fn health(
-    context: &Context,
-    client: &Client,
-    asked: Asked,
-    patience: Duration,
-) -> Result<(), Failure> {
-    let facts = facts(|| context.now(), client, asked, patience).await?;
+pub(super) async fn health(context: &Context, client: &Client, asked: Health) -> Result<(), Failure> {
+    let facts = facts(|| context.now(), client, asked.hours, asked.patience).await?;
     let found = findings(&facts);
-    let verdict = match found.first().map(|one| one.weight) {
-        None => "ok",
-        Some(Weight::Warning) => "warning",
-        Some(Weight::Error) => "error",
-    };
     if context.out.is_json() {
-        context.out.json(&json!({"at": facts.stats.at, "verdict": verdict, "findings": found}))?;
+        context.out.json(&json!({"at": facts.stats.at, "verdict": verdict(&found), "findings": found}))?;
     } else {
+        asked.shown.begin(context);
         tell(context, &found, &facts)?;
     }
-    match verdict {
-        "error" => Err(Failure::Found),
-        _ => Ok(()),
-    }
+    judged(&found)
 }
 
 fn tell(context: &Context, found: &[Finding], facts: &Facts) -> Result<(), Failure> {
@@ -54,16 +43,13 @@ fn tell(context: &Context, found: &[Finding], facts: &Facts) -> Result<(), Failu
         "{waiting} waiting, {running} running, {} {alive} alive ({} busy)",
         workers.alive, workers.busy
     );
-    let verdict = headline(found);
-    context.out.line(&format!("{verdict}; {standing}"))?;
+    // Of a store that cannot be read it is not known.
+    let standing = if facts.store.read.status == "ok" { format!("; {standing}") } else { String::new() };
+    context.out.line(&format!("{}{standing}", headline(found)))?;
     for (place, one) in found.iter().enumerate() {
-        let weight = match one.weight {
-            Weight::Error => "error",
-            Weight::Warning => "warning",
-        };
-        context.out.line(&format!("{}. {weight}: {}", place + 1, one.message))?;
-        if let Some(next) = &one.next {
-            context.out.line(&format!("   {next}"))?;
+        context.out.line(&format!("{}. {}: {}", place + 1, one.weight.as_str(), one.message))?;
+        for command in std::iter::once(&one.next).chain(&one.more) {
+            context.out.line(&format!("   {command}"))?;
         }
     }
     Ok(())
@@ -78,47 +64,70 @@ async fn alerts(client: &Client) -> Result<Vec<AlertView>, ClientError> {
     }
 }
 
-/// Asks for all that the verdict is judged from.
+/// Asks for all that the verdict is judged from; failures are told of so many hours. Where the store cannot be read, for as much as it
+/// tells: then that is what is wrong.
 pub(super) async fn facts(
     now: impl Fn() -> Timestamp,
     client: &Client,
-    asked: Asked,
+    hours: u32,
     patience: Duration,
 ) -> Result<Facts, ClientError> {
     let store = store(client).await?;
+    let facts = beside(&store, &now, client, hours, patience).await;
+    match facts {
+        Err(_) if store.read.status != "ok" => Ok(Facts::of_store(store, now())),
+        facts => facts,
+    }
+}
+
+/// Asks for all else than the store's health.
+async fn beside(
+    store: &StoreView,
+    now: &impl Fn() -> Timestamp,
+    client: &Client,
+    hours: u32,
+    patience: Duration,
+) -> Result<Facts, ClientError> {
     let before = now();
     let stats = client.stats().await?;
     let after = now();
-    let since = asked.since(stats.at);
+    let from = failures_from(stats.at, hours);
     let workers = pages::first(LISTED, async |cursor: Option<String>, most| {
         client.workers(cursor.as_deref(), Some(most)).await
     });
     let schedules = pages::first(LISTED, async |cursor: Option<String>, most| {
         client.schedules(None, cursor.as_deref(), Some(most)).await
     });
-    let completed = completed_since(client, since, asked.limit);
-    let failed = failed_since(client, since, asked.limit);
-    let (workers, schedules, completed, failed) = tokio::try_join!(workers, schedules, completed, failed)?;
+    let failed = failed_since(client, from, NAMED);
+    let (workers, schedules, failed) = tokio::try_join!(workers, schedules, failed)?;
     let waiting = waiting(client, &stats, patience).await?;
     let tokens = pages::first(LISTED, async |cursor: Option<String>, most| {
         client.tokens(cursor.as_deref(), Some(most)).await
     });
     let (tokens, reaper) = tokio::try_join!(tokens, reaper(client))?;
+    let limits = if at_limit(&waiting) { limits(client).await? } else { Vec::new() };
     Ok(Facts {
-        store,
+        store: store.clone(),
         stats,
         asked: (before, after),
         workers: workers.0,
         waiting,
         patience,
+        from,
+        limits,
         failed: failed.0,
-        completed: completed.0.len(),
         schedules: schedules.0,
         alerts: alerts(client).await?,
-        period: asked.period(),
         reaper,
         tokens: tokens.0,
     })
+}
+
+async fn limits(client: &Client) -> Result<Vec<LimitView>, ClientError> {
+    let limits = pages::first(LISTED, async |cursor: Option<String>, most| {
+        client.limits(cursor.as_deref(), Some(most)).await
+    });
+    Ok(limits.await?.0)
 }
 
 /// How the reaper is; nothing of a server that has no such route.

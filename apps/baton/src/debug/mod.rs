@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use baton_client::{Client, ClientError};
 use baton_model::{Timestamp, WorkerId};
-use baton_verdict::Facts;
+use baton_verdict::{Facts, Finding, HOURS, Weight};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
@@ -30,7 +30,9 @@ use crate::{ids, text};
   baton debug worker gpu-1 --check-logging
   baton debug tasks --hours 24 --json
 
-Exit codes: 0 nothing is wrong, 1 something is, 6 the task has failed or was cancelled; all others as everywhere.")]
+Exit codes: 0 nothing is wrong, or warnings alone; 1 something is; 6 the task has failed or was
+cancelled; all others as everywhere. Of tasks and workers it is wrong if a type or a worker failed
+five or more of its newest tasks that ended in the time, and more than it completed.")]
 pub(crate) enum Debug {
     /// One verdict, then what is wrong, the gravest first, each with the command that shows or mends it.
     Health(Health),
@@ -76,13 +78,37 @@ impl Asked {
     }
 }
 
-/// Asks for all that the verdict of now is judged from, counting failures of the last hour to a hundred.
+/// Asks for all that the verdict of now is judged from, with the failures of the last hour.
 pub(crate) async fn facts(
     now: impl Fn() -> Timestamp,
     client: &Client,
     patience: Duration,
 ) -> Result<Facts, ClientError> {
-    health::facts(now, client, Asked { hours: 1, limit: 100, shown: Shown::default() }, patience).await
+    health::facts(now, client, 1, patience).await
+}
+
+/// The verdict in a word. Findings come the gravest first.
+fn verdict(found: &[Finding]) -> &'static str {
+    found.first().map_or("ok", |one| one.weight.as_str())
+}
+
+/// Tells findings, each with the command that mends it or shows more.
+fn tell_found(context: &Context, found: &[Finding]) -> Result<(), Failure> {
+    for one in found {
+        context.out.line(&format!("{}: {}", one.weight.as_str(), one.message))?;
+        for command in std::iter::once(&one.next).chain(&one.more) {
+            context.out.line(&format!("   {command}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The verdict as an exit code: warnings are none.
+fn judged(found: &[Finding]) -> Result<(), Failure> {
+    match found.first().map(|one| one.weight) {
+        Some(Weight::Error) => Err(Failure::Found),
+        Some(Weight::Warning) | None => Ok(()),
+    }
 }
 
 #[derive(Args)]
@@ -90,16 +116,22 @@ pub(crate) struct Health {
     /// How long ready tasks may wait before it is asked why.
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = text::parse_span)]
     patience: Duration,
+    /// How many hours back failures are counted, from the beginning of an hour on: statistics tell of 24.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(HOURS)))]
+    hours: u32,
     #[command(flatten)]
-    asked: Asked,
+    shown: Shown,
 }
 
 #[derive(Args)]
 pub(crate) struct OneTask {
     /// The task's id, or the beginning of it.
     id: String,
+    /// How many log lines are shown, at most; the newest.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
     #[command(flatten)]
-    asked: Asked,
+    shown: Shown,
 }
 
 #[derive(Args)]
@@ -119,13 +151,11 @@ pub(crate) struct OneWorker {
 impl Debug {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
-            Self::Health(Health { patience, asked }) => {
-                health::health(context, &context.client()?, asked, patience).await
-            }
+            Self::Health(asked) => health::health(context, &context.client()?, asked).await,
             Self::Task(one) => {
                 let client = context.client()?;
                 let id = ids::resolve(&client, &one.id).await?;
-                task::task(context, &client, id, one.asked).await
+                task::task(context, &client, id, one).await
             }
             Self::Worker(one) => worker::worker(context, &context.client()?, one).await,
             Self::Workers(asked) => workers::workers(context, &context.client()?, asked).await,

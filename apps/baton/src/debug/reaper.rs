@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use baton_api::reap::{ReaperView, RoundView};
 use baton_client::Client;
-use baton_verdict::Weight;
 use serde_json::json;
 
-use super::Asked;
+use super::{Asked, judged, tell_found, verdict};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
@@ -21,31 +20,19 @@ pub(super) async fn reaper(context: &Context, client: &Client, asked: Asked) -> 
     view.rounds.retain(|round| round.at >= since);
     let more = view.rounds.len() > asked.limit as usize;
     view.rounds.truncate(asked.limit as usize);
-    let verdict = match found.first().map(|one| one.weight) {
-        None => "ok",
-        Some(Weight::Warning) => "warning",
-        Some(Weight::Error) => "error",
-    };
     if context.out.is_json() {
+        let verdict = verdict(&found);
         context.out.json(&json!({"verdict": verdict, "findings": found, "reaper": view, "more": more}))?;
     } else {
         let times = asked.shown.begin(context);
         match found.is_empty() {
             true => context.out.line("ok: the reaper makes its rounds and keeps up")?,
-            false => {
-                for one in &found {
-                    let weight = if one.weight == Weight::Error { "error" } else { "warning" };
-                    context.out.line(&format!("{weight}: {}", one.message))?;
-                    if let Some(next) = &one.next {
-                        context.out.line(&format!("   {next}"))?;
-                    }
-                }
-            }
+            false => tell_found(context, &found)?,
         }
         facts(context, &view, &times)?;
         rounds(context, view, asked, &times, more)?;
     }
-    if verdict == "error" { Err(Failure::Found) } else { Ok(()) }
+    judged(&found)
 }
 
 fn facts(context: &Context, view: &ReaperView, times: &Times) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use baton_model::{Status, TaskId, Timestamp};
 use baton_verdict::{Attempt, attempts};
 use serde_json::json;
 
-use super::Asked;
+use super::OneTask;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
@@ -20,7 +20,7 @@ pub(super) async fn task(
     context: &Context,
     client: &Client,
     id: TaskId,
-    asked: Asked,
+    asked: OneTask,
 ) -> Result<(), Failure> {
     let detail = client.task(id).await;
     let detail = names::of_task(client, id, detail).await?;
@@ -92,7 +92,7 @@ fn tell_attempts(context: &Context, attempts: &[Attempt], times: &Times) -> Resu
     context.out.table(rows, "no attempts")
 }
 
-/// The history and the log lines, in the order of their times.
+/// The history and the log lines, in the order in which events happened and lines were received.
 fn tell_what_happened(
     context: &Context,
     history: &[EventView],
@@ -102,15 +102,18 @@ fn tell_what_happened(
     context.out.line("")?;
     let events = history.iter().map(|event| {
         let particulars = crate::task::particulars(event, times);
-        let told = format!("{} (attempt {}) {particulars}", event.kind.as_str(), event.attempt);
+        let (at, kind) = (times.at(event.at), event.kind.as_str());
+        let told = format!("{at}  {kind} (attempt {}) {particulars}", event.attempt);
         (event.at, told.trim_end().to_owned())
     });
     let said = lines.iter().map(|line| {
-        (line.at, format!("{:5} {} {}: {}", line.level.as_str(), line.worker_id, line.source, line.message))
+        let (at, level, worker) = (logs::dated(line, times), line.level.as_str(), &line.worker_id);
+        (line.received_at, format!("{at}  {level:5} {worker} {}: {}", line.source, line.message))
     });
     let mut all: Vec<(Timestamp, String)> = events.chain(said).collect();
+    // What came first stays first where times are the same: both are sorted in themselves.
     all.sort_by_key(|(at, _)| *at);
-    all.iter().try_for_each(|(at, told)| context.out.lines(&format!("{}  {told}", times.at(*at)), 4))
+    all.iter().try_for_each(|(_, told)| context.out.lines(told, 4))
 }
 
 /// What to do next, as commands.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use baton_api::fleet::{PercentilesView, QueueView};
 use baton_client::{Client, ClientError, TaskQuery};
-use baton_model::Timestamp;
-use baton_verdict::{counted, kind_of};
+use baton_model::{TaskType, Timestamp};
+use baton_verdict::{Counted, Finding, counted, failing_type, kind_of};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Asked;
-use super::ended::{completed_since, failed_since};
+use super::ended::{completed_since, ended_at, ended_since, failed_since};
+use super::{Asked, judged, tell_found, verdict};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
@@ -19,7 +19,7 @@ use crate::{pages, text};
 /// How many hours are told one by one.
 const HOURS: usize = 24;
 
-/// How many kinds of failures are told.
+/// How many kinds of failures are told, and of how many types that failed it is asked whether they mostly do.
 const KINDS: usize = 20;
 
 /// What happened within an hour.
@@ -52,13 +52,14 @@ pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> R
         hours.entry(hour(generation.finished_at)).or_default().completed += 1;
     }
     for task in &failed.0 {
-        hours.entry(hour(task.finished_at.unwrap_or(task.updated_at))).or_default().failed += 1;
+        hours.entry(hour(ended_at(task))).or_default().failed += 1;
     }
     for told in stats.hours.iter().filter(|told| told.failed > 0 && hour(told.from) >= hour(since)) {
         hours.entry(hour(told.from)).or_default().attempts_failed = told.failed;
     }
     let example = |task: &baton_api::task::TaskView| task.id.to_string();
-    let types = counted(failed.0.iter().map(|task| (task.task_type.to_string(), example(task))));
+    let types = counted(failed.0.iter().map(|task| (task.task_type.clone(), example(task))));
+    let found = failing(client, &types, since, asked).await?;
     let errors =
         counted(failed.0.iter().map(|task| ((task.task_type.to_string(), kind_of(task)), example(task))));
     if context.out.is_json() {
@@ -72,11 +73,17 @@ pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> R
             .map(|one| json!({"type": one.what.0, "error": one.what.1, "tasks": one.tasks, "example": one.example}))
             .collect();
         let types: BTreeMap<_, _> = types.iter().map(|one| (&one.what, one.tasks)).collect();
-        return context.out.json(&json!({
-            "hours": hours, "durations": durations, "failed_by_type": types, "failed_by_error": errors, "more": more,
-        }));
+        context.out.json(&json!({
+            "verdict": verdict(&found), "findings": found, "hours": hours, "durations": durations,
+            "failed_by_type": types, "failed_by_error": errors, "more": more,
+        }))?;
+        return judged(&found);
     }
     asked.shown.begin(context);
+    tell_found(context, &found)?;
+    if !found.is_empty() {
+        context.out.line("")?;
+    }
     let mut rows = Rows::new(&["HOUR (UTC)", "CREATED", "COMPLETED", "FAILED", "ATTEMPTS FAILED"]);
     for (hour, counts) in hours.iter().rev().take(HOURS) {
         let Hour { created, completed, failed, attempts_failed } = counts;
@@ -103,7 +110,24 @@ pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> R
     if more {
         context.out.note(&format!("of the newest {} tasks of each kind; --limit looks at more", asked.limit));
     }
-    Ok(())
+    judged(&found)
+}
+
+/// Of the types that failed, those that fail more than they complete, the gravest first.
+async fn failing(
+    client: &Client,
+    types: &[Counted<TaskType>],
+    since: Timestamp,
+    asked: Asked,
+) -> Result<Vec<Finding>, ClientError> {
+    let mut found = Vec::new();
+    for one in types.iter().take(KINDS) {
+        let of_type = TaskQuery { task_type: Some(one.what.clone()), ..TaskQuery::default() };
+        let ended = ended_since(client, of_type, since, asked.limit).await?;
+        found.extend(failing_type(one.what.as_str(), ended, &asked.period()));
+    }
+    found.sort_by_key(|one| one.weight);
+    Ok(found)
 }
 
 fn durations(context: &Context, queues: &[QueueView]) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
 //! Many tasks by one command: `baton task cancel|retry|change|delete` with filters.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use baton_api::bulk::{BulkRequest, BulkView, Do, FilterRequest, WithRequest};
+use baton_api::bulk::{BulkCountView, BulkRequest, BulkView, Do, FilterRequest, WithRequest};
 use baton_client::Client;
 use baton_model::{BulkState, Label};
 use clap::Args;
@@ -10,15 +10,18 @@ use clap::Args;
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::progress::Teller;
+use crate::progress::{Teller, bar};
 use crate::task::filters::Filters;
 use crate::{ids, text};
 
 /// How often a command's progress is asked for.
 const EVERY: Duration = Duration::from_millis(300);
 
-/// How wide the bar is that shows it.
-const BAR: u64 = 30;
+/// What is shown in turn where there is no bar, so that one sees that it goes on.
+const WHEEL: [char; 4] = ['|', '/', '-', '\\'];
+
+/// Which field of the request an option is.
+const FLAGS: &[(&str, &str)] = &[("Idempotency-Key (header)", "--idempotency-key")];
 
 /// Which tasks, where no id is given.
 #[derive(Args)]
@@ -32,6 +35,9 @@ pub(crate) struct Matching {
     /// Do it without asking.
     #[arg(long)]
     yes: bool,
+    /// A name for this request: sent again, it makes no second command for 24 hours, and tells how far the first one is.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["since", "before"])]
+    idempotency_key: Option<String>,
 }
 
 /// Which ended tasks to remove.
@@ -62,9 +68,6 @@ impl Delete {
         for id in &ids {
             named.push(ids::resolve(client, id).await?);
         }
-        if !matching.yes {
-            confirm(&format!("delete {} task(s)?", named.len()))?;
-        }
         let request = BulkRequest {
             action: Do::Delete,
             with: None,
@@ -74,9 +77,7 @@ impl Delete {
             by,
             reason,
         };
-        let bulk = client.bulk(&request).await?;
-        let ended = follow(client, bulk, Some(ids.len() as u64)).await?;
-        told(context, &ended)
+        matching.carry_out(context, client, &request).await
     }
 }
 
@@ -98,7 +99,8 @@ impl Matching {
 
     /// Refuses filters beside an id.
     pub(crate) fn beside_an_id(&self, context: &Context) -> Result<(), Failure> {
-        match self.filter(context) == FilterRequest::default() && !self.yes {
+        let is_named = self.idempotency_key.is_some();
+        match self.filter(context) == FilterRequest::default() && !self.yes && !is_named {
             true => Ok(()),
             false => Err(Failure::usage("expected an id or filters, got both; leave out one of them")),
         }
@@ -119,22 +121,58 @@ impl Matching {
             ));
         }
         let request = BulkRequest { action, with, filter, ids: Vec::new(), dry_run: false, by, reason };
-        let count = client.count_bulk(&request).await?;
-        let (tasks, more) = (count.matches, if count.more { " or more" } else { "" });
-        if !self.yes && tasks > 0 {
-            confirm(&format!("{} {tasks}{more} task(s)?", action.as_str()))?;
+        self.carry_out(context, client, &request).await
+    }
+
+    /// Counts the tasks, asks, makes the command, and tells how far it is until it has ended.
+    async fn carry_out(
+        &self,
+        context: &Context,
+        client: &Client,
+        request: &BulkRequest,
+    ) -> Result<(), Failure> {
+        let count = client.count_bulk(request).await?;
+        if !self.yes && count.matches > 0 {
+            confirm(&format!("{} {} task(s)?", request.action.as_str(), in_words(&count)))?;
         }
-        let bulk = client.bulk(&request).await?;
-        let ended = follow(client, bulk, (!count.more).then_some(tasks)).await?;
+        let made = match &self.idempotency_key {
+            Some(key) => client.bulk_once(request, key).await,
+            None => client.bulk(request).await,
+        };
+        let bulk = made.map_err(|error| Failure::from(error).by_flags(FLAGS))?;
+        let ended = follow(client, bulk, whole(request, &count)).await?;
         told(context, &ended)
+    }
+}
+
+/// How many tasks there are, as far as it was counted.
+fn in_words(count: &BulkCountView) -> String {
+    match (count.about, count.more) {
+        (Some(about), _) => format!("about {about}"),
+        (None, true) => format!("{} or more", count.matches),
+        (None, false) => count.matches.to_string(),
+    }
+}
+
+/// How many tasks a command will have looked at, where that is known, if only about.
+fn whole(request: &BulkRequest, count: &BulkCountView) -> Option<u64> {
+    match request.ids.is_empty() {
+        false => Some(request.ids.len() as u64),
+        true => count.about.or((!count.more).then_some(count.matches)),
     }
 }
 
 /// Tells how far a command is until it has ended. Whoever stops listening does not stop it.
 async fn follow(client: &Client, mut bulk: BulkView, of: Option<u64>) -> Result<BulkView, Failure> {
     let mut teller = Teller::new();
-    while bulk.state == BulkState::Running {
-        teller.tell(|| progress(&bulk, of));
+    let (begun, first) = (Instant::now(), bulk.looked_at);
+    for turn in 0.. {
+        if bulk.state != BulkState::Running {
+            break;
+        }
+        let since = (turn > 0).then(|| begun.elapsed().as_secs_f64());
+        let a_second = since.map(|since| bulk.looked_at.saturating_sub(first) as f64 / since);
+        teller.tell(|| progress(&bulk, of, a_second, turn));
         tokio::time::sleep(EVERY).await;
         bulk = client.get_bulk(bulk.id).await?;
     }
@@ -142,17 +180,15 @@ async fn follow(client: &Client, mut bulk: BulkView, of: Option<u64>) -> Result<
     Ok(bulk)
 }
 
-/// A bar, as far as it is known of how many.
-fn progress(bulk: &BulkView, of: Option<u64>) -> String {
-    let counts = format!("{} looked at, {} changed", bulk.looked_at, bulk.changed);
-    match of.filter(|of| *of > 0) {
-        None => format!("bulk command {}: {counts}", bulk.id),
-        Some(of) => {
-            let full = (bulk.looked_at.min(of) * BAR / of) as usize;
-            let bar = format!("{}{}", "#".repeat(full), ".".repeat(BAR as usize - full));
-            format!("[{bar}] {counts} of {of}")
-        }
-    }
+/// How far a command is, in a line: a bar if it is known of how many, else a wheel that turns; and how fast it goes, once that is known.
+fn progress(bulk: &BulkView, of: Option<u64>, a_second: Option<f64>, turn: usize) -> String {
+    let (looked_at, changed) = (bulk.looked_at, bulk.changed);
+    let far = match of.filter(|of| *of > 0) {
+        Some(of) => format!("{} {looked_at} of {of}", bar(looked_at, of)),
+        None => format!("{} {looked_at} looked at", WHEEL[turn % WHEEL.len()]),
+    };
+    let rate = a_second.map(|rate| format!(", {rate:.0}/s")).unwrap_or_default();
+    format!("{far}, {changed} changed{rate}")
 }
 
 /// Shows a bulk command as it stands.
@@ -171,5 +207,65 @@ pub(crate) fn counts(bulk: &BulkView) -> String {
     match skipped {
         0 => format!("{} tasks changed", bulk.changed),
         _ => format!("{} tasks changed, {skipped} skipped ({})", bulk.changed, why.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_model::{Bulk, BulkAction, BulkId, BulkTasks, Timestamp};
+
+    use super::*;
+
+    fn running(looked_at: u64, changed: u64) -> BulkView {
+        let of_none = BulkTasks::Ids(Vec::new());
+        let bulk = Bulk::new(BulkId::from_bytes([1; 16]), Timestamp::default(), BulkAction::Cancel, of_none);
+        BulkView::from(Bulk { looked_at, changed, ..bulk })
+    }
+
+    #[test]
+    fn a_command_of_so_many_tasks_has_a_bar() {
+        let bar = format!("[{}{}]  25 %", "#".repeat(7), ".".repeat(23));
+        assert_eq!(
+            progress(&running(300, 299), Some(1_200), None, 0),
+            format!("{bar} 300 of 1200, 299 changed")
+        );
+        assert_eq!(
+            progress(&running(300, 299), Some(1_200), Some(812.4), 1),
+            format!("{bar} 300 of 1200, 299 changed, 812/s")
+        );
+    }
+
+    #[test]
+    fn a_command_of_nobody_knows_how_many_has_a_wheel_that_turns() {
+        for (turn, wheel) in ['|', '/', '-', '\\', '|'].into_iter().enumerate() {
+            let told = progress(&running(10_000, 9_000), None, Some(4_000.0), turn);
+            assert_eq!(told, format!("{wheel} 10000 looked at, 9000 changed, 4000/s"));
+        }
+        assert_eq!(progress(&running(0, 0), Some(0), None, 0), "| 0 looked at, 0 changed");
+    }
+
+    #[test]
+    fn a_count_that_has_stopped_says_so_and_is_a_whole_only_if_the_statistics_know_it() {
+        let count = |more, about| BulkCountView { matches: 10_000, more, about };
+        let request = |ids| BulkRequest {
+            action: Do::Cancel,
+            with: None,
+            filter: Some(FilterRequest::default()),
+            ids,
+            dry_run: false,
+            by: None,
+            reason: None,
+        };
+        let of_filter = request(Vec::new());
+        for (more, about, words, of) in [
+            (false, None, "10000", Some(10_000)),
+            (true, None, "10000 or more", None),
+            (true, Some(48_210), "about 48210", Some(48_210)),
+        ] {
+            assert_eq!(in_words(&count(more, about)), words);
+            assert_eq!(whole(&of_filter, &count(more, about)), of);
+        }
+        let id = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap();
+        assert_eq!(whole(&request(vec![id]), &count(false, None)), Some(1), "all that it was given");
     }
 }

@@ -1,5 +1,9 @@
 //! What an operator or a script sees of the tool: output, errors, exit codes.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::{QUICK, World, run, stderr, stdout, told, tool, until};
@@ -24,6 +28,7 @@ fn help_has_examples_and_the_exit_codes() {
         &["bench"],
         &["mirror"],
         &["fleet", "run"],
+        &["ui"],
     ] {
         let mut command = tool();
         command.args(subcommand).arg("--help");
@@ -48,6 +53,7 @@ fn what_help_adds_to_the_flags_fits_in_78_columns() {
         &["example"],
         &["schedule", "create"],
         &["mirror"],
+        &["ui"],
     ] {
         let mut command = tool();
         command.args(command_line).arg("--help");
@@ -490,4 +496,17 @@ fn a_server_ends_gracefully_and_keeps_its_tasks() {
     assert!(world.end_server().success());
     world.restart_server();
     assert_eq!(world.task(&id)["task"]["status"], "queued");
+}
+
+#[test]
+fn a_server_that_is_ended_while_half_a_request_hangs_ends_with_exit_code_0_after_its_grace() {
+    let mut world = World::new(&[("BATON_SERVER_SHUTDOWN_GRACE_SECONDS", "0.3")]);
+    let mut half = TcpStream::connect(world.url.strip_prefix("http://").unwrap()).unwrap();
+    let head = "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{";
+    half.write_all(head.as_bytes()).unwrap();
+    // The server has it once it has answered one that was sent later.
+    assert_eq!(world.get("/livez").0, 200);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(world.end_server().code(), Some(0), "{}", world.server_log());
+    assert!(world.server_log().contains("the grace is over"), "{}", world.server_log());
 }

@@ -116,7 +116,74 @@ fn one_task_tells_its_attempts_and_what_to_do_next() {
     let shown = stdout(&run(world.command(&["debug", "worker", "quiet", "--check-logging"]), 1));
     assert!(shown.contains("error: it sent no log line in the last hour"), "{shown}");
     world.run(&["debug", "worker", "nobody"], 3);
-    world.run(&["debug", "tasks", "--hours", "0"], 2);
+    for refused in [
+        &["debug", "tasks", "--hours", "0"][..],
+        &["debug", "health", "--hours", "25"],
+        &["debug", "health", "--limit", "5"],
+        &["debug", "task", &id, "--hours", "2"],
+    ] {
+        world.run(refused, 2);
+    }
+}
+
+#[test]
+fn a_type_and_a_worker_that_mostly_fail_are_told_by_the_exit_code() {
+    let world = World::new(QUICK);
+    let judged = |what: &str, code: i32| -> Value {
+        let told = serde_json::from_str(&stdout(&run(world.command(&["debug", what, "--json"]), code)));
+        let told: Value = told.unwrap();
+        let first = &told["findings"][0];
+        json!([told["verdict"], first["weight"], first["what"], first["next"]])
+    };
+    for what in ["tasks", "workers"] {
+        assert_eq!(judged(what, 0), json!(["ok", null, null, null]), "{what}");
+    }
+    let _worker = world.worker_named("w1", &["--queue", "q"], "[ $BATON_PARAMS = 1 ] || exit 3");
+    let ends = |params: &str, status: &str, tasks: usize| {
+        let flags = ["--queue", "q", "--max-attempts", "1", "--params", params];
+        let ids: Vec<String> = (0..tasks).map(|_| world.create(&flags)).collect();
+        for id in &ids {
+            world.becomes(id, status);
+        }
+    };
+    let tasks = "baton task list --status failed --type test";
+    // Few may pass, and are no more than a warning.
+    ends("0", "failed", 4);
+    assert_eq!(judged("tasks", 0), json!(["warning", "warning", "type_fails", tasks]));
+    assert_eq!(judged("workers", 0), json!(["warning", "warning", "worker_fails", "baton debug worker w1"]));
+    ends("0", "failed", 1);
+    assert_eq!(judged("tasks", 1), json!(["error", "error", "type_fails", tasks]));
+    assert_eq!(judged("workers", 1), json!(["error", "error", "worker_fails", "baton debug worker w1"]));
+    for what in ["tasks", "workers"] {
+        let shown = stdout(&run(world.command(&["debug", what]), 1));
+        assert!(shown.contains(": 5 of its newest 5 tasks that ended in the last hour failed"), "{shown}");
+    }
+    ends("1", "completed", 5);
+    for what in ["tasks", "workers"] {
+        assert_eq!(judged(what, 0), json!(["ok", null, null, null]), "{what}");
+    }
+}
+
+#[test]
+fn a_line_that_is_dated_far_ahead_stands_where_it_was_received() {
+    let world = World::new(QUICK);
+    let id = world.create(&["--queue", "lonely"]);
+    let line = json!({"at": "2199-01-01T00:00:00Z", "level": "warn", "source": "clock", "message": "ahead", "task_id": id});
+    let (status, answer) =
+        world.ask("POST", "/v1/workers/w9/heartbeat", &json!({"logs": [line]}).to_string());
+    assert_eq!(status, 200, "{answer}");
+    world.run(&["task", "cancel", &id], 0);
+    let shown = stdout(&world.run(&["debug", "task", &id, "--utc"], 6));
+    let lines: Vec<&str> = shown.lines().collect();
+    let place = |what: &str| {
+        lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {shown}"))
+    };
+    let dated = "Z (dated 2199-01-01T00:00:00.000Z)";
+    let at = place("w9 clock: ahead");
+    assert!(place("  created (attempt 0)") < at && at < place("  cancelled (attempt 0)"), "{shown}");
+    assert!(lines[at].contains(dated) && lines[at].starts_with("20"), "{shown}");
+    let logs = stdout(&world.run(&["logs", "--utc"], 0));
+    assert!(logs.contains(dated) && !logs.starts_with("2199"), "{logs}");
 }
 
 #[test]
@@ -219,15 +286,19 @@ fn every_kind_of_finding_has_its_place_on_the_page() {
     let page = std::fs::read_to_string(format!("{folder}docs/troubleshooting.md")).unwrap();
     let findings = std::fs::read_to_string(format!("{folder}shared/verdict/src/findings.rs")).unwrap();
     let reaper = std::fs::read_to_string(format!("{folder}shared/verdict/src/reaper.rs")).unwrap();
-    let rules = [findings, reaper].map(|file| file.split("#[cfg(test)]").next().unwrap().to_owned()).concat();
+    let failures = std::fs::read_to_string(format!("{folder}shared/verdict/src/failures.rs")).unwrap();
+    let rules = [findings, reaper, failures]
+        .map(|file| file.split("#[cfg(test)]").next().unwrap().to_owned())
+        .concat();
     let named = |begin: &str| -> Vec<String> {
         let parts = rules.split(begin).skip(1);
         parts.filter_map(|part| part.split('"').next()).map(str::to_owned).collect()
     };
-    let mut words: Vec<String> = ["error(\"", "warning(\"", "tell(\"", "=> (\"", "[(\"", " (\"store_"]
-        .into_iter()
-        .flat_map(named)
-        .collect();
+    let mut words: Vec<String> =
+        ["error(\"", "warning(\"", "tell(\"", "failing((\"", "=> (\"", "[(\"", " (\"store_"]
+            .into_iter()
+            .flat_map(named)
+            .collect();
     words.retain(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
     assert!(words.len() > 12, "{words:?}");
     for word in words.iter().filter(|word| !word.is_empty() && *word != "waiting" && *word != "writes") {

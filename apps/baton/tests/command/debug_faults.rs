@@ -6,11 +6,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::Timestamp;
+use baton_model::{TaskId, TaskSpec, Timestamp};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources, SystemClock};
 use baton_server::{Running, Server};
-use baton_store::{Doorbell, Store};
+use baton_store::{Cancel, Create, Doorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
+use futures::future::try_join_all;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -21,6 +22,7 @@ use crate::support::{QUICK, World, run, stdout, tool, until};
 struct Clocked {
     runtime: Runtime,
     clock: Arc<ManualClock>,
+    store: Arc<dyn Store>,
     running: Option<Running>,
     _folder: TempDir,
 }
@@ -38,9 +40,32 @@ impl Clocked {
         let store: Arc<dyn Store> = Arc::new(store);
         let runtime = Runtime::new().unwrap();
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
-        let start = Server::start(&settings, store, doorbell, time, Arc::new(RandomIds));
+        let start = Server::start(&settings, Arc::clone(&store), doorbell, time, Arc::new(RandomIds));
         let running = runtime.block_on(start).unwrap();
-        Self { runtime, clock, running: Some(running), _folder: folder }
+        Self { runtime, clock, store, running: Some(running), _folder: folder }
+    }
+
+    /// Has its clock tell what this machine's tells.
+    fn catch_up(&self) {
+        self.clock.advance(SystemClock.now().since(self.clock.now()));
+    }
+
+    /// Has tasks end long ago, those that were created side by side at different times: they are removed one by one.
+    fn ended(&self, thousands: u64, at: Timestamp) {
+        let id = |n: u64| TaskId::from_bytes(u128::from(n).to_be_bytes());
+        let cancel = |n: u64| {
+            let now = at.plus(Duration::from_secs(n % 100));
+            self.store.cancel(Cancel { now, task: id(n), by: None, reason: None, with_dependants: false })
+        };
+        self.runtime.block_on(async {
+            for thousand in 0..thousands {
+                let of = thousand * 1_000 + 1..=thousand * 1_000 + 1_000;
+                let tasks = of.clone().map(|n| TaskSpec::new(id(n), "old".parse().unwrap())).collect();
+                let create = Create { now: at, tasks, atomic: true, idempotency: None, by: None };
+                self.store.create(create).await.unwrap();
+                try_join_all(of.map(cancel)).await.unwrap();
+            }
+        });
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -79,13 +104,13 @@ impl Drop for Clocked {
     }
 }
 
-fn first(told: &Value) -> (&str, &str, &str) {
+pub(crate) fn first(told: &Value) -> (&str, &str, &str) {
     let first = &told["findings"][0];
     let text = |key: &str| first[key].as_str().unwrap_or_default();
     (text("weight"), text("what"), text("next"))
 }
 
-fn message(told: &Value) -> &str {
+pub(crate) fn message(told: &Value) -> &str {
     told["findings"][0]["message"].as_str().unwrap_or_default()
 }
 
@@ -166,6 +191,48 @@ fn a_reaper_that_stands_still_is_named_first() {
     assert_eq!(first(&told), ("error", "reaper", "baton reap"), "{told:#}");
     assert!(message(&told).starts_with("the reaper made its last round 4h ago"), "{told:#}");
     assert_eq!(first(&server.debug("health", 1)), ("error", "reaper", "baton reap"));
+}
+
+#[test]
+fn removals_that_stay_behind_are_named_first() {
+    let server = Clocked::new(SystemClock.now().minus(HOUR + HOUR / 4), "0.2");
+    server.round();
+    // Kept for 30 days, and ten more have passed. Removing takes a ninth of the time, which makes some seconds of what it is.
+    server.ended(15, server.clock.now().minus(HOUR * 24 * 40));
+    server.clock.advance(HOUR / 2);
+    server.round();
+    assert_eq!(
+        server.debug("health", 0)["findings"][0]["what"],
+        "clock",
+        "nothing is removed in the first hour"
+    );
+    let told = until("removals are behind", || {
+        server.catch_up();
+        let told = server.debug_anyhow("health");
+        (first(&told).1 == "reaper_behind").then_some(told)
+    });
+    assert_eq!(first(&told), ("warning", "reaper_behind", "baton debug reaper"), "{told:#}");
+    assert!(
+        message(&told).starts_with("removals are behind: what should have been removed 10d ago"),
+        "{told:#}"
+    );
+    run(server.command(&["debug", "reaper"]), 0);
+}
+
+#[test]
+fn a_schedule_that_missed_a_time_is_named_first() {
+    let server = Clocked::new(SystemClock.now().minus(HOUR / 3), "0.2");
+    let create = ["schedule", "create", "tick", "--every", "5m", "--late-after", "1m", "--if-missed", "skip"];
+    run(server.command(&[&create[..], &["--type", "tick"]].concat()), 0);
+    let told = until("the times are missed", || {
+        server.catch_up();
+        let health = server.command(&["debug", "health", "--patience", "1h", "--json"]).output().unwrap();
+        let told: Value = serde_json::from_slice(&health.stdout).unwrap();
+        (first(&told).1 == "schedule_missed").then_some(told)
+    });
+    assert_eq!(first(&told), ("warning", "schedule_missed", "baton schedule show tick"), "{told:#}");
+    let shown = stdout(&run(server.command(&["schedule", "show", "tick"]), 0));
+    assert!(shown.contains("missed"), "{shown}");
 }
 
 #[test]

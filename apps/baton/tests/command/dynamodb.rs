@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::{PATIENT, Running, World, tool};
+use crate::ui::ask;
 
 /// An engine at an address of its own, until the test ends.
 struct Engine {
@@ -322,6 +323,25 @@ fn finished_tasks_of_a_table_are_archived_and_put_back() {
     assert_eq!(ended["was_archived"], true);
     let ended = engine.json(&[&["table", "end-archiving"], &store[..]].concat());
     assert_eq!(ended["was_archived"], false);
+}
+
+#[test]
+fn a_server_on_a_table_shows_the_dashboard() {
+    let engine = Engine::start();
+    let mut world = World::new(PATIENT);
+    assert!(world.end_server().success());
+    engine.json(&["table", "create", "--store", "dynamodb:baton-tasks"]);
+    let _server = serve(&engine, &world, "dynamodb:baton-tasks");
+    let id = world.create(&[]);
+    let address = world.url.strip_prefix("http://").unwrap();
+    let task = format!("/ui/tasks/{id}");
+    for (page, part) in
+        [("/ui", "Overview"), ("/ui/tasks", task.as_str()), (task.as_str(), "Cancel the task")]
+    {
+        let shown = ask(address, "GET", page, "", "");
+        assert!(shown.status == 200 && shown.body.contains(part), "{page}: {}", shown.body);
+    }
+    assert_eq!(ask(address, "GET", "/ui/events", "", "").status, 501, "a table tells no events");
 }
 
 /// Rules and webhooks are kept in the table; a webhook that wants what a table cannot tell is refused.

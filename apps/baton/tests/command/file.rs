@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::support::{QUICK, World, told, tool, until};
+use crate::support::{QUICK, World, not_tested, told, tool, until};
 
 /// A start that must be refused with exit code `code`; what it says.
 fn refused(folder: &Path, arguments: &[&str], code: i32) -> String {
@@ -183,7 +183,10 @@ impl Drop for Disk {
 
 #[test]
 fn a_start_on_a_full_or_a_read_only_disk_says_what_to_do() {
-    let Some(disk) = Disk::mount() else { return };
+    let Some(disk) = Disk::mount() else {
+        not_tested("a start on a full or a read-only disk, as none may be mounted");
+        return;
+    };
     let folder = disk.0.path();
     let said = refused(folder, &[], 1);
     assert!(said.contains("free space on it, or name a file on another disk"), "{said}");

@@ -203,6 +203,21 @@ fn the_time_line_goes_on_with_what_happens() {
 }
 
 #[test]
+fn the_time_line_ends_before_the_time_that_is_asked_for() {
+    let world = World::new(QUICK);
+    let id = world.create(&[]);
+    let told = |until: &str| {
+        let told = world.json(&["timeline", "--task", &id, "--until", until])["items"].clone();
+        told.as_array().unwrap().len()
+    };
+    let created = world.task(&id)["task"]["created_at"].as_str().unwrap().to_owned();
+    assert_eq!((told(&created), told("2199-07-01T12:00:00Z")), (0, 1));
+    for wrong in [&["--until", "yesterday"][..], &["--until", "2199-07-01T12:00:00Z", "--follow"]] {
+        run(world.command(&[&["timeline"], wrong].concat()), 2);
+    }
+}
+
+#[test]
 fn a_token_is_revoked_by_the_beginning_of_its_id() {
     let world = World::new(QUICK);
     let create = |name: &str| world.json(&["token", "create", "--name", name, "--scope", "worker"]);

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{Running, World, alive, pids, program, told, until};
+use crate::support::{Running, World, alive, not_tested, pids, program, told, until};
 
 /// Quick heartbeats of workers, so that what a test waits for comes soon.
 const LEASES: &str = "[leases]\nheartbeat_interval_seconds = 0.2\nheartbeat_timeout_seconds = 5\n\
@@ -434,11 +434,16 @@ fn a_server_that_needs_tokens_needs_one_for_its_workers_too() {
 fn workers_run_as_the_user_that_their_group_names() {
     // Only root may start programs as somebody else, and who that is must be able to reach them.
     let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
-    let Some(nobody) = nobody.filter(|_| nix::unistd::geteuid().is_root()) else { return };
+    const WHAT: &str = "workers of a group that names a user, as that takes root, a user nobody and a program that it reaches";
+    let Some(nobody) = nobody.filter(|_| nix::unistd::geteuid().is_root()) else {
+        not_tested(WHAT);
+        return;
+    };
     let baton = env!("CARGO_BIN_EXE_baton");
     let mut reach = std::process::Command::new(baton);
     std::os::unix::process::CommandExt::uid(&mut reach, nobody.uid.as_raw());
     if !reach.arg("--version").output().is_ok_and(|output| output.status.success()) {
+        not_tested(WHAT);
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -56,11 +56,22 @@ fn a_schedule_is_set_listed_shown_paused_and_deleted() {
 
     let paused = world.run(&["schedule", "pause", "daily", "--reason", "a holiday"], 0);
     assert!(stderr(&paused).contains("schedule daily is paused"), "{}", told(&paused));
+    // Each is at a full hour.
+    let five = |text: &str, led_by: &str| {
+        let line =
+            text.lines().find(|line| line.contains(led_by)).unwrap_or_else(|| panic!("{led_by}: {text}"));
+        assert_eq!(line.matches(":00:00").count(), 5, "{line}");
+    };
+    five(&stderr(&paused), "if it were resumed now, its next times would be: ");
     assert!(stdout(&world.run(&["schedule", "list"], 0)).contains("paused"));
+    five(&stdout(&world.run(&["schedule", "list", "--columns", "schedule,times"], 0)), "daily");
+    assert_eq!(world.json(&["schedule", "list"])["items"][0]["next"].as_array().unwrap().len(), 5);
     assert!(stderr(&world.run(&["schedule", "next", "daily"], 0)).contains("it is paused"));
-    world.run(&["schedule", "resume", "daily"], 0);
+    let resumed = world.run(&["schedule", "resume", "daily"], 0);
+    five(&stderr(&resumed), "its next times: ");
     let gone = world.run(&["schedule", "delete", "daily"], 0);
     assert!(stderr(&gone).contains("the tasks that it has created stay"), "{}", told(&gone));
+    five(&stderr(&gone), "its next times would have been: ");
     let unknown = world.run(&["schedule", "show", "daily"], 3);
     assert!(stderr(&unknown).contains("there is no schedule default/daily"), "{}", told(&unknown));
 }

@@ -22,7 +22,7 @@ fn run(command: &mut Command, code: i32) -> Output {
 }
 
 /// A strict server, and an operator's token that was made before it started.
-fn site() -> (World, String) {
+pub(crate) fn site() -> (World, String) {
     let mut world = World::new(STRICT);
     world.end_server();
     let output = run(&mut in_store(&world, &["--name", "admin", "--scope", "operator"]), 0);
@@ -38,13 +38,13 @@ fn in_store(world: &World, arguments: &[&str]) -> Command {
     command
 }
 
-fn with(world: &World, token: &str, arguments: &[&str]) -> Command {
+pub(crate) fn with(world: &World, token: &str, arguments: &[&str]) -> Command {
     let mut command = world.command(arguments);
     command.env("BATON_TOKEN", token);
     command
 }
 
-fn json_of(command: &mut Command) -> Value {
+pub(crate) fn json_of(command: &mut Command) -> Value {
     serde_json::from_slice(&run(command.args(["-o", "json"]), 0).stdout).unwrap()
 }
 

@@ -12,7 +12,7 @@ use crate::support::{PATIENT, QUICK, Running, World, alive, events, pids, progra
 
 /// Starts a worker that runs a program of the world's folder, and waits until the server knows it. `shell` is a line before
 /// it, such as for limits.
-fn worker_of(world: &World, shell: &str, arguments: &[&str], program: &str) -> Running {
+pub(crate) fn worker_of(world: &World, shell: &str, arguments: &[&str], program: &str) -> Running {
     let log = std::fs::File::options().create(true).append(true).open(world.path("worker.log")).unwrap();
     let mut command = Command::new("sh");
     let script = format!("{shell}\nexec \"$@\"");

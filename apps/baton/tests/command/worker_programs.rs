@@ -13,6 +13,9 @@ const SMALL_RESULTS: &[(&str, &str)] =
 const LARGE_RESULTS: &[(&str, &str)] =
     &[("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2"), ("BATON_LIMITS_RESULT_BYTES", "4194304")];
 
+/// How many seconds a program of some tenths may take that is heard for one or two after its exit; the rest is for a machine that is busy.
+const AFTER_THE_EXIT: f64 = 10.0;
+
 #[test]
 fn a_program_that_leaves_a_process_holding_its_output_is_heard_to_its_last_word() {
     let world = World::new(QUICK);
@@ -29,8 +32,8 @@ fn a_program_that_leaves_a_process_holding_its_output_is_heard_to_its_last_word(
     for (id, result) in [(json, json!({"ok": 1})), (text, json!({"stdout": "done"})), (line, json!(7))] {
         let detail = world.becomes(&id, "completed");
         assert_eq!(detail["generation"]["result"], result);
-        // Not when the process lets go of the pipe.
-        assert!(seconds_between(&detail, "claimed", "completed") < 30.0, "{detail:#}");
+        // A second after the exit, and not when the process lets go of the pipe, after a minute.
+        assert!(seconds_between(&detail, "claimed", "completed") < AFTER_THE_EXIT, "{detail:#}");
     }
     let error = world.becomes(&failed, "failed")["task"]["error"].clone();
     assert_eq!(error, json!({"code": "exit_7", "message": "no such page"}));
@@ -44,6 +47,7 @@ fn a_process_that_goes_on_writing_after_the_programs_exit_does_not_hold_its_resu
     let id = world.create(&[]);
     let detail = world.becomes(&id, "completed");
     assert_eq!(detail["generation"]["result"], 1);
+    assert!(seconds_between(&detail, "claimed", "completed") < AFTER_THE_EXIT, "{detail:#}");
 }
 
 #[test]

@@ -5,10 +5,11 @@ use axum::extract::Path;
 use axum::response::Response;
 use baton_api::fleet::LogView;
 use baton_api::graph::GraphView;
-use baton_api::task::{EventView, GenerationView, Page, TaskDetailView, TaskView};
+use baton_api::task::{EventView, GenerationView, OutputFileView, Page, TaskDetailView, TaskView};
 use baton_api::why::WhyView;
 use baton_http::ApiError;
 use baton_model::{EventKind, Status, Timestamp};
+use baton_verdict::dated;
 
 use crate::graph::{Drawing, draw};
 use crate::shell::Shell;
@@ -22,6 +23,8 @@ const LINES_SHOWN: &str = "60";
 const EVENTS_SHOWN: usize = 60;
 /// How many files are listed.
 const FILES_SHOWN: usize = 50;
+/// Of how many small files the text is shown: each is a request.
+const TEXTS_SHOWN: usize = 4;
 
 #[derive(Template)]
 #[template(path = "task.html")]
@@ -33,22 +36,37 @@ struct OneTask {
     pill: Pill,
     description: Option<String>,
     facts: Vec<Fact>,
-    /// Why it waits.
-    why: Option<(String, Vec<(bool, String)>)>,
-    progress: Option<(String, Option<String>)>,
-    error: Option<Trouble>,
+    moving: Moving,
     attempts: Vec<Attempt>,
-    history: Vec<Entry>,
-    /// How many events and lines there are that do not show.
-    earlier_events: u32,
-    earlier_lines: bool,
-    logs: bool,
     params: String,
     output: Option<Output>,
     graph: Option<Drawing>,
     cancels: bool,
     retries: bool,
     has_dependants: bool,
+}
+
+/// What changes while a task runs without an event that tells of it: its progress and the lines of its log, with what stands in the same
+/// parts of the page.
+struct Moving {
+    /// Why it waits.
+    why: Option<(String, Vec<(bool, String)>)>,
+    progress: Option<(String, Option<String>)>,
+    error: Option<Trouble>,
+    history: Vec<Entry>,
+    /// How many events and lines there are that do not show.
+    earlier_events: u32,
+    earlier_lines: bool,
+    logs: bool,
+}
+
+/// These parts of the page alone.
+#[derive(Template)]
+#[template(path = "task_moving.html")]
+struct MovingAlone {
+    moving: Moving,
+    every: u32,
+    at: String,
 }
 
 /// A fact about the task; a link where another page tells more.
@@ -74,9 +92,11 @@ struct Attempt {
     bad: bool,
 }
 
-/// An event, or a line of the log, in the order of time.
+/// An event, or a line of the log, in the order in which they happened and were received.
 struct Entry {
     at: Clock,
+    /// The time that a line bears, if that is another.
+    dated: Option<Clock>,
     is_log: bool,
     kind: String,
     /// Its colour.
@@ -99,29 +119,24 @@ struct File {
     kind: String,
     size: String,
     image: bool,
+    video: bool,
+    /// Its text, if it is a small one.
+    text: Option<String>,
+    /// Why that cannot be shown.
+    refused: Option<String>,
 }
 
-/// Shows it.
+/// Shows it; or, of a task that runs, what moves alone, if that is asked for.
 pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, ApiError> {
     let TaskDetailView { task, events, history, generation, progress } =
         visit.get(&["v1", "tasks", &id], &[]).await?;
     let waits = matches!(task.status, Status::Blocked | Status::Created | Status::Queued | Status::Retry);
     let why: Option<WhyView> =
         if waits { Some(visit.get(&["v1", "tasks", &id, "why"], &[]).await?) } else { None };
-    let graph: GraphView = visit.get(&["v1", "tasks", &id, "graph"], &[]).await?;
     let query = [("task_id", id.as_str()), ("limit", LINES_SHOWN)];
     let logs: Option<Page<LogView>> = visit.get_if_allowed("list_logs", &["v1", "logs"], &query).await?;
     let shown_from = history.len().saturating_sub(EVENTS_SHOWN);
-    let own_id = task.id;
-    let page = OneTask {
-        shell: Shell::new(&visit, &format!("Task {}", short(&task.id)), "/ui/tasks")
-            .live_of(&[("task_id", &task.id.to_string())]),
-        id: task.id.to_string(),
-        short: short(&task.id),
-        task_type: task.task_type.to_string(),
-        pill: Pill(task.status),
-        description: task.description.as_ref().map(|text| plain(text, LINES)),
-        facts: facts(&task, visit.now),
+    let moving = Moving {
         why: why.map(|why| {
             let reasons = why.reasons.iter().map(|reason| (reason.keeps, plain(&reason.message, LINES)));
             (plain(&why.message, LINES), reasons.collect())
@@ -135,13 +150,35 @@ pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Respons
             message: plain(&error.message, 4 * LINES),
             details: error.details.as_ref().map(pretty),
         }),
-        attempts: attempts(&history, visit.now),
         earlier_events: events.saturating_sub((history.len() - shown_from) as u32),
         earlier_lines: logs.as_ref().is_some_and(|logs| logs.next_cursor.is_some()),
         history: merged(&history[shown_from..], logs.as_ref()),
         logs: logs.is_some(),
+    };
+    let every = if task.status == Status::Running { visit.ui.source.moving() } else { 0 };
+    if every > 0 && visit.asked("part") == Some("moving") {
+        return answer::ok(&MovingAlone { moving, every, at: visit.now.to_string() });
+    }
+    let graph: GraphView = visit.get(&["v1", "tasks", &id, "graph"], &[]).await?;
+    let own_id = task.id;
+    let output = match &generation {
+        Some(generation) => Some(output(&visit, generation).await),
+        None => None,
+    };
+    let page = OneTask {
+        shell: Shell::new(&visit, &format!("Task {}", short(&task.id)), "/ui/tasks")
+            .live_of(&[("task_id", &task.id.to_string())])
+            .moving(every),
+        id: task.id.to_string(),
+        short: short(&task.id),
+        task_type: task.task_type.to_string(),
+        pill: Pill(task.status),
+        description: task.description.as_ref().map(|text| plain(text, LINES)),
+        facts: facts(&task, visit.now),
+        moving,
+        attempts: attempts(&history, visit.now),
         params: pretty(&task.params),
-        output: generation.as_ref().map(output),
+        output,
         has_dependants: graph.edges.iter().any(|edge| edge.from == own_id),
         graph: draw(&graph),
         cancels: visit.rights.may("cancel_task") && (waits || task.status == Status::Running),
@@ -238,7 +275,7 @@ fn said(event: &EventView, most: usize) -> String {
     text
 }
 
-/// Events and log lines by time, the latest first.
+/// Events by when they happened and log lines by when they were received, the latest first.
 fn merged(history: &[EventView], logs: Option<&Page<LogView>>) -> Vec<Entry> {
     let mut entries: Vec<(Timestamp, Entry)> = Vec::new();
     for event in history {
@@ -264,34 +301,63 @@ fn merged(history: &[EventView], logs: Option<&Page<LogView>>) -> Vec<Entry> {
             _ => "event",
         };
         let kind = format!("#{}", event.seq);
-        entries.push((event.at, Entry { at: Clock(event.at), is_log: false, kind, weight, text }));
+        entries
+            .push((event.at, Entry { at: Clock(event.at), dated: None, is_log: false, kind, weight, text }));
     }
     for line in logs.into_iter().flat_map(|logs| logs.items.iter().rev()) {
         let text = format!("{}: {}", plain(&line.source, NAMES), plain(&line.message, LINES));
         let kind = line.level.as_str().to_owned();
         let weight = line.level.as_str();
-        entries.push((line.at, Entry { at: Clock(line.at), is_log: true, kind, weight, text }));
+        let (at, dated) = (Clock(line.received_at), dated(line).map(Clock));
+        entries.push((line.received_at, Entry { at, dated, is_log: true, kind, weight, text }));
     }
     // What came first stays first where times are the same: both are sorted in themselves.
     entries.sort_by_key(|(at, _)| *at);
     entries.into_iter().rev().map(|(_, entry)| entry).collect()
 }
 
-fn output(generation: &GenerationView) -> Output {
+async fn output(visit: &Visit, generation: &GenerationView) -> Output {
     let project = generation.project.to_string();
-    let listed = generation.files.iter().take(FILES_SHOWN).map(|file| File {
-        href: files::address(&project, &file.path),
-        path: plain(&file.path, NAMES),
-        kind: plain(&file.content_type, NAMES),
-        size: bytes(file.size),
-        image: matches!(file.content_type.as_str(), "image/png" | "image/jpeg" | "image/gif" | "image/webp"),
-    });
+    let mut listed = Vec::new();
+    let mut texts = 0;
+    for file in generation.files.iter().take(FILES_SHOWN) {
+        let kind = file.content_type.as_str();
+        let mut shown = File {
+            href: files::address(&project, &file.path),
+            path: plain(&file.path, NAMES),
+            kind: plain(kind, NAMES),
+            size: bytes(file.size),
+            image: matches!(kind, "image/png" | "image/jpeg" | "image/gif" | "image/webp"),
+            video: matches!(kind, "video/mp4" | "video/webm"),
+            text: None,
+            refused: None,
+        };
+        if texts < TEXTS_SHOWN && is_small_text(file) {
+            texts += 1;
+            match files::text(visit, &project, &file.path).await {
+                Ok(text) => shown.text = Some(plain(&text, usize::MAX / 8)),
+                // It is gone, or out of this caller's reach: the task shows all the same.
+                Err(error) => shown.refused = Some(plain(&error.problem().title, LINES)),
+            }
+        }
+        listed.push(shown);
+    }
     Output {
         kind: generation.kind.as_ref().map(|kind| plain(kind, NAMES)),
         location: generation.location.as_ref().map(|location| plain(location, LINES)),
         result: generation.result.as_ref().map(pretty),
         metadata: generation.metadata.as_ref().map(pretty),
-        files: listed.collect(),
+        files: listed,
         more_files: generation.files.len().saturating_sub(FILES_SHOWN),
     }
+}
+
+/// Whether a file is text that a page has room for.
+fn is_small_text(file: &OutputFileView) -> bool {
+    let kind = file.content_type.as_str();
+    let is_text = matches!(
+        kind,
+        "text/plain" | "application/json" | "application/x-ndjson" | "text/csv" | "text/markdown"
+    );
+    is_text && (1..=files::PREVIEWED).contains(&file.size)
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use baton_api::fleet::{LogView, WorkerView};
 use baton_api::task::Page;
 use baton_http::ApiError;
+use baton_verdict::dated;
 
 use super::worker_row::WorkerRow;
 use crate::answer;
@@ -25,6 +26,8 @@ struct OneWorker {
 
 struct Line {
     at: Clock,
+    /// The time that it bears, if that is another.
+    dated: Option<Clock>,
     level: &'static str,
     text: String,
 }
@@ -37,7 +40,8 @@ pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Respons
     let has_logs = logs.is_some();
     let lines = logs.map(|logs| logs.items).unwrap_or_default();
     let lines = lines.iter().map(|line| Line {
-        at: Clock(line.at),
+        at: Clock(line.received_at),
+        dated: dated(line).map(Clock),
         level: line.level.as_str(),
         text: format!("{}: {}", plain(&line.source, NAMES), plain(&line.message, LINES)),
     });

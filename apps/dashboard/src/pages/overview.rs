@@ -9,7 +9,7 @@ use baton_http::ApiError;
 use super::task_row::TaskRow;
 use super::wrong::{self, Wrong};
 use crate::answer;
-use crate::charts::{Hour, Part, bar, hours};
+use crate::charts::{Course, Hour, Part, bar, courses, hours};
 use crate::shell::Shell;
 use crate::visit::Visit;
 use crate::words::{bytes, count, span};
@@ -31,6 +31,8 @@ struct Overview {
     hours: Vec<Hour>,
     /// The most that was done in one of them.
     most: String,
+    /// What waited and ran over the last minutes, if the server has noted it.
+    courses: Vec<Course>,
     queues: Vec<QueueBar>,
     more_queues: u64,
     failed: Vec<TaskRow>,
@@ -53,7 +55,8 @@ struct QueueBar {
 /// Shows it.
 pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
     let (stood, version) = wrong::store(&visit).await?;
-    let stats: Option<StatsView> = visit.get_if_allowed("get_stats", &["v1", "stats"], &[]).await?;
+    let query = [("minutes", "1")];
+    let stats: Option<StatsView> = visit.get_if_allowed("get_stats", &["v1", "stats"], &query).await?;
     let failed = latest(&visit, "failed").await?;
     let running = latest(&visit, "running").await?;
     let wrong = match &stats {
@@ -75,6 +78,7 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
         done: Vec::new(),
         hours: Vec::new(),
         most: String::new(),
+        courses: Vec::new(),
         queues: Vec::new(),
         more_queues: 0,
         failed,
@@ -117,6 +121,7 @@ impl Overview {
         self.done = done(&stats.hours);
         let (drawn, most) = hours(&stats.hours, stats.at);
         (self.hours, self.most) = (drawn, count(most));
+        self.courses = stats.minutes.as_ref().map(courses).unwrap_or_default();
         self.more_queues = stats.other_queues.as_ref().map_or(0, |other| other.queues);
         let mut queues = stats.queues;
         queues.sort_by_key(|queue| std::cmp::Reverse(queue.waiting + queue.running));

@@ -1,28 +1,25 @@
 //! What is wrong: the facts, asked of the routes, and the findings of [`baton_verdict`], which `baton debug health` tells, too.
 
-use std::time::Duration;
-
 use baton_api::ProblemCode;
 use baton_api::alert::{AlertView, AlertsView};
 use baton_api::fleet::{QueueView, StatsView, WorkerView};
 use baton_api::health::{ReadinessView, StoreView};
+use baton_api::limit::LimitView;
 use baton_api::schedule::ScheduleView;
-use baton_api::task::{GenerationView, Page, TaskView};
+use baton_api::task::{Page, TaskView};
 use baton_api::token::TokenView;
 use baton_api::why::WhyView;
 use baton_http::ApiError;
 use baton_model::Timestamp;
-use baton_verdict::{Facts, Finding, Late, PATIENCE, Weight, findings, late};
+use baton_verdict::{Facts, Finding, Late, NAMED, PATIENCE, Weight, at_limit, failures_from, findings, late};
 
 use crate::visit::Visit;
 use crate::words::{LINES, plain};
 
 /// How many workers and schedules are looked at.
 const LISTED: &str = "1000";
-/// How many failed and completed tasks of the last hour are counted.
-const COUNTED: &str = "100";
-/// How far back failures are told of.
-const HOUR: Duration = Duration::from_secs(3_600);
+/// How many hours back failures are told of.
+const HOURS: u32 = 1;
 
 /// Something that is wrong, with where to look and what to do.
 pub(crate) struct Wrong {
@@ -51,7 +48,7 @@ impl From<Finding> for Wrong {
             },
             text: plain(&finding.message, LINES),
             href,
-            next: finding.next.map(|next| plain(&next, LINES)),
+            next: Some(plain(&finding.next, LINES)),
         }
     }
 }
@@ -76,42 +73,60 @@ pub(crate) async fn wrong(
     let limit = [("limit", LISTED)];
     let workers: Page<WorkerView> = visit.get(&["v1", "workers"], &limit).await?;
     let schedules: Page<ScheduleView> = visit.get(&["v1", "schedules"], &limit).await?;
-    let since = stats.at.minus(HOUR);
-    let query = [("status", "failed"), ("limit", COUNTED)];
-    let mut failed = visit.get::<Page<TaskView>>(&["v1", "tasks"], &query).await?.items;
-    failed.retain(|task| task.finished_at.unwrap_or(task.updated_at) >= since);
-    let completed = if failed.is_empty() {
-        0
-    } else {
-        let query = [("finished_from", &*since.to_string()), ("limit", COUNTED)];
-        visit.get::<Page<GenerationView>>(&["v1", "generations"], &query).await?.items.len()
-    };
+    let from = failures_from(stats.at, HOURS);
     let tokens: Option<Page<TokenView>> =
         visit.get_if_allowed("list_tokens", &["v1", "tokens"], &limit).await?;
+    let waiting = waiting(visit, stats).await?;
+    let limits: Option<Page<LimitView>> = match at_limit(&waiting) {
+        true => visit.get_if_allowed("list_limits", &["v1", "limits"], &limit).await?,
+        false => None,
+    };
     let facts = Facts {
         store: store.clone(),
         stats: stats.clone(),
         // It is the very clock of the server.
         asked: (stats.at, stats.at),
         workers: workers.items,
-        waiting: waiting(visit, stats).await?,
+        waiting,
         patience: PATIENCE,
-        failed,
-        completed,
+        from,
+        failed: failed(visit, from).await?,
+        limits: limits.map(|page| page.items).unwrap_or_default(),
         schedules: schedules.items,
         alerts: alerts(visit).await?,
-        period: "the last hour".to_owned(),
         reaper: visit.get_if_allowed("show_reaper", &["v1", "reaper"], &[]).await?,
         tokens: tokens.map(|page| page.items).unwrap_or_default(),
     };
     Ok(findings(&facts).into_iter().map(Wrong::from).collect())
 }
 
-/// The rules of alerts; none of a store that keeps none.
+/// The tasks that have failed since, of the newest failed ones.
+async fn failed(visit: &Visit, from: Timestamp) -> Result<Vec<TaskView>, ApiError> {
+    let (mut failed, mut cursor) = (Vec::new(), None::<String>);
+    while failed.len() < NAMED as usize {
+        let most = (NAMED as usize - failed.len()).to_string();
+        let of = [("status", "failed"), ("limit", most.as_str())];
+        let behind = cursor.as_deref().map(|cursor| ("cursor", cursor));
+        let query: Vec<_> = of.into_iter().chain(behind).collect();
+        let page: Page<TaskView> = visit.get(&["v1", "tasks"], &query).await?;
+        failed.extend(page.items);
+        // A page may be short, as of large tasks, while there is a next one.
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    failed.retain(|task| task.finished_at.unwrap_or(task.updated_at) >= from);
+    Ok(failed)
+}
+
+/// The rules of alerts; none of a store that keeps none, or of functions that look after none.
 async fn alerts(visit: &Visit) -> Result<Vec<AlertView>, ApiError> {
     match visit.get::<AlertsView>(&["v1", "alerts"], &[]).await {
         Ok(alerts) => Ok(alerts.items),
-        Err(error) if error.code() == ProblemCode::NotSupported => Ok(Vec::new()),
+        Err(error) if matches!(error.code(), ProblemCode::NotSupported | ProblemCode::RouteNotFound) => {
+            Ok(Vec::new())
+        }
         Err(error) => Err(error),
     }
 }

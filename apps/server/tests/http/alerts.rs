@@ -79,6 +79,11 @@ async fn an_alert_fires_and_ends_once_and_over_a_restart_nothing_fires_anew() {
         "{now:#}"
     );
     assert_eq!(told(&world).await, ["alert deep fires: 3 tasks wait in queue gpu"]);
+    for (queue, alerts) in [("gpu", 1), ("cpu", 0)] {
+        let of_queue = world.get(&format!("/v1/timeline?queue={queue}")).await.json();
+        let told = of_queue["items"].as_array().unwrap().iter().filter(|one| one["source"] == "alert");
+        assert_eq!(told.count(), alerts, "{queue}: {of_queue:#}");
+    }
     // Another server on the same store.
     let world = world.restarted().await;
     let mut watch = Watch::default();

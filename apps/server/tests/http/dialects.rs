@@ -261,7 +261,6 @@ const OPTIONS: ServeOptions = ServeOptions {
     max_connections: 1,
     head_timeout: Duration::from_secs(1),
     answer_timeout: Duration::from_secs(30),
-    answers_bytes: 1 << 20,
     grace: Duration::from_secs(10),
 };
 

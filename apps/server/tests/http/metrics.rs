@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use baton_manage_alerts::Watch;
+use baton_reap_stale_workers::run_reaper;
+use baton_runtime::Shutdown;
 use serde_json::json;
 
 use crate::world::{Answer, World};
@@ -60,6 +63,13 @@ async fn what_metrics_and_statistics_tell_is_the_same() {
     }
     for queue in stats["queues"].as_array().unwrap() {
         let name = queue["name"].as_str().unwrap();
+        for state in ["waiting", "blocked", "running", "completed", "failed", "cancelled"] {
+            let series = format!("baton_queue_tasks{{queue=\"{name}\",state=\"{state}\"}}");
+            let counts = stats["counts"].as_array().unwrap().iter();
+            let of_state = counts.filter(|count| count["queue"] == name && count["state"] == state);
+            let tasks: u64 = of_state.map(|count| count["tasks"].as_u64().unwrap()).sum();
+            assert_eq!(told[&series], tasks as f64, "{series}");
+        }
         for state in ["waiting", "running"] {
             let series = format!("baton_queue_tasks{{queue=\"{name}\",state=\"{state}\"}}");
             assert_eq!(told[&series], queue[state].as_f64().unwrap(), "{series}");
@@ -83,6 +93,10 @@ async fn what_metrics_and_statistics_tell_is_the_same() {
         ("baton_completions_total", 1.0),
         (r#"baton_failures_total{outcome="failed"}"#, 1.0),
         (r#"baton_failures_total{outcome="retry"}"#, 0.0),
+        (r#"baton_failures_by_reason_total{reason="error"}"#, 1.0),
+        (r#"baton_queue_tasks{queue="default",state="completed"}"#, 1.0),
+        (r#"baton_queue_tasks{queue="default",state="failed"}"#, 1.0),
+        ("worker_restarts", 0.0),
         ("baton_task_wait_seconds_count", 2.0),
         ("baton_task_run_seconds_count", 1.0),
         (r#"baton_requests_total{route="/v1/tasks",method="POST",status="201"}"#, 4.0),
@@ -99,6 +113,89 @@ async fn what_metrics_and_statistics_tell_is_the_same() {
     assert!(told["baton_store_commit_seconds_sum"] > 0.0);
 }
 
+/// These series have these values.
+fn tells(told: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
+    for (series, value) in expected {
+        assert_eq!(told.get(*series), Some(value), "{series}: {told:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_too_long_fails_or_is_lost_is_told_in_figures() {
+    let world = World::with(&[("reaper.interval_seconds", "0.05")]);
+    let limit = json!({"on": "queue/gpu", "max_running": 1});
+    assert!(world.post("/v1/limits", limit).await.status.is_success());
+    let rule = json!({"kind": "queue_depth", "queue": "gpu", "above": 0, "for_seconds": 0});
+    assert!(world.put("/v1/alerts/deep", rule).await.status.is_success());
+    for _ in 0..2 {
+        world.create(json!({"type": "t", "queue": "gpu"})).await;
+    }
+    world.claim_of("w1", "gpu").await;
+    assert_eq!(world.post("/v1/workers/w1/heartbeat", json!({"capacity": 1})).await.status, 200);
+    world.create(json!({"type": "t", "queue": "lonely"})).await;
+    world.create(json!({"type": "t", "queue": "late", "expires_after_seconds": 10})).await;
+    for (queue, ending, more) in [
+        ("a", "fail", json!({"error": {"message": "no", "code": "exit_3"}})),
+        ("b", "fail", json!({"error": {"message": "past its timeout", "code": "timed_out"}})),
+        ("c", "release", json!({})),
+    ] {
+        world.create(json!({"type": "t", "queue": queue})).await;
+        let claimed = world.claim_of("w2", queue).await;
+        let mut body = json!({"worker_id": "w2", "attempt": 1});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let path = format!("/v1/tasks/{}/{ending}", claimed["id"].as_str().unwrap());
+        assert_eq!(world.post(&path, body).await.status, 200);
+    }
+    Watch::default().look(&world.app).await.unwrap();
+    world.advance(Duration::from_secs(5));
+    tells(
+        &metrics(&world).await,
+        &[
+            (r#"baton_queue_oldest_ready_seconds{queue="lonely"}"#, 5.0),
+            (r#"baton_queue_oldest_running_seconds{queue="gpu"}"#, 5.0),
+            (r#"baton_failures_total{outcome="retry"}"#, 2.0),
+            (r#"baton_failures_by_reason_total{reason="error"}"#, 1.0),
+            (r#"baton_failures_by_reason_total{reason="timed_out"}"#, 1.0),
+            (r#"baton_failures_by_reason_total{reason="given_back"}"#, 1.0),
+            ("baton_releases_total", 1.0),
+            ("baton_limits", 1.0),
+            ("baton_limits_full", 1.0),
+            (r#"baton_alerts_firing{rule="deep"}"#, 1.0),
+            (r#"baton_workers{state="lost"}"#, 0.0),
+            (r#"baton_reaper_rounds_total{outcome="ok"}"#, 0.0),
+        ],
+    );
+
+    // The worker that has the place of the limit says nothing more.
+    world.advance(Duration::from_secs(65));
+    let shutdown = Shutdown::new();
+    let reaper = tokio::spawn(run_reaper(world.app.clone(), shutdown.clone()));
+    let rounds = async {
+        loop {
+            let told = metrics(&world).await;
+            if told["baton_tasks_expired_total"] > 0.0 {
+                return told;
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), rounds).await.expect("a round is made in time");
+    shutdown.begin();
+    reaper.await.unwrap();
+    assert!(told[r#"baton_reaper_rounds_total{outcome="ok"}"#] >= 1.0, "{told:#?}");
+    tells(
+        &told,
+        &[
+            (r#"baton_leases_lost_total{reason="heartbeat_missed"}"#, 1.0),
+            (r#"baton_failures_by_reason_total{reason="heartbeat_missed"}"#, 1.0),
+            (r#"baton_failures_by_reason_total{reason="expired"}"#, 1.0),
+            ("baton_tasks_expired_total", 1.0),
+            (r#"baton_workers{state="lost"}"#, 1.0),
+            ("baton_limits_full", 0.0),
+            (r#"baton_queue_oldest_ready_seconds{queue="lonely"}"#, 70.0),
+        ],
+    );
+}
+
 #[tokio::test]
 async fn however_many_queues_there_are_the_series_are_few() {
     let world = World::new();
@@ -106,7 +203,7 @@ async fn however_many_queues_there_are_the_series_are_few() {
     assert_eq!(world.post("/v1/tasks/batch", json!({"tasks": tasks})).await.status, 201);
     let told = metrics(&world).await;
     let queues: BTreeSet<_> = told.keys().filter(|series| series.starts_with("baton_queue_tasks")).collect();
-    assert_eq!(queues.len(), 202, "{queues:?}");
+    assert_eq!(queues.len(), 606, "six states of a hundred queues, and of all others: {queues:?}");
     let sum: f64 =
         told.iter().filter(|(series, _)| series.starts_with("baton_queue_tasks")).map(|(_, n)| n).sum();
     assert_eq!(sum, 300.0);

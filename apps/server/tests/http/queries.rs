@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use baton_model::{RunAfter, TaskSpec};
+use baton_store::Create;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -144,6 +146,32 @@ async fn queues_workers_and_statistics_are_shown() {
         json!({"alive": 2, "busy": 1, "idle": 1, "silent": 0, "lost": 0, "gone": 0})
     );
     assert!(stats["counts"].as_array().unwrap().len() >= 3);
+}
+
+#[tokio::test]
+async fn of_more_tasks_than_are_counted_it_is_told_that_there_are_at_least_so_many() {
+    let world = World::new();
+    let now = world.app.now();
+    for due in [now, now.plus(Duration::from_secs(3_600))] {
+        for _ in 0..11 {
+            let spec = |_: u32| TaskSpec {
+                queue: "one".parse().unwrap(),
+                run_after: RunAfter::At(due),
+                ..TaskSpec::new(world.app.ids.task(), "a".parse().unwrap())
+            };
+            let tasks = (0..1_000).map(spec).collect();
+            // Past the server, which has nothing to do with it.
+            let create = Create { now, tasks, atomic: true, idempotency: None, by: None };
+            world.app.store.create(create).await.unwrap();
+        }
+    }
+    let shown = world.get("/v1/queues/one").await.json();
+    let listed = world.get("/v1/queues").await.json()["items"][0].clone();
+    for queue in [shown, listed] {
+        let numbers = ["waiting", "queued", "created", "retry"].map(|number| queue[number].clone());
+        assert_eq!(numbers, [22_000, 10_000, 10_000, 0].map(|number| json!(number)));
+        assert_eq!(queue["at_least"], json!(["queued", "created"]));
+    }
 }
 
 #[tokio::test]

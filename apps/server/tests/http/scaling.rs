@@ -146,6 +146,13 @@ async fn a_worker_whose_reading_leaves_its_bounds_drains_and_goes_on_once_it_is_
         world.clock.advance(Duration::from_secs(5));
     }
     assert_eq!(asked, ["run", "run", "run", "drain", "drain", "run"]);
+    // The time line has both, with what the rule has found.
+    let told = world.get("/v1/timeline?worker=w1").await.json();
+    let told: Vec<_> =
+        told["items"].as_array().unwrap().iter().rev().map(|one| one["message"].clone()).collect();
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(told[..2], ["started", "is to drain: celsius is 90, over 85 for 10 s (rule hot)"]);
+    assert!(told[2].as_str().unwrap().starts_with("goes on: "), "{told:#?}");
 }
 
 #[tokio::test]

@@ -178,6 +178,37 @@ async fn it_is_paused_resumed_and_deleted() {
 }
 
 #[tokio::test]
+async fn every_answer_tells_the_next_five_times_and_none_that_passed_while_it_was_paused() {
+    let world = World::new();
+    let often = json!({"name": "often", "every_seconds": 60, "task": {"type": "a"}});
+    let begun = world.app.now();
+    // The minutes since then.
+    let next = |schedule: &Value| -> Vec<u64> {
+        let times = schedule["next"].as_array().unwrap().iter();
+        times
+            .map(|at| {
+                at.as_str().unwrap().parse::<baton_model::Timestamp>().unwrap().since(begun).as_secs() / 60
+            })
+            .collect()
+    };
+    assert_eq!(next(&set(&world, &often).await), [1_u64, 2, 3, 4, 5]);
+    let paused = world.act("/v1/schedules/often/pause").await.json();
+    assert_eq!(next(&paused), [1_u64, 2, 3, 4, 5]);
+    world.advance(Duration::from_secs(630));
+    let ahead = [11_u64, 12, 13, 14, 15];
+    assert_eq!(next(&world.get("/v1/schedules/often").await.json()), ahead);
+    assert_eq!(next(&world.get("/v1/schedules").await.json()["items"][0]), ahead);
+    let mut replacing = often.clone();
+    (replacing["paused"], replacing["replace"], replacing["task"]["queue"]) =
+        (json!(true), json!(true), json!("b"));
+    assert_eq!(next(&set(&world, &replacing).await), ahead);
+    assert_eq!(next(&world.act("/v1/schedules/often/pause").await.json()), ahead);
+    assert_eq!(next(&world.act("/v1/schedules/often/resume").await.json()), ahead);
+    assert_eq!(next(&world.get("/v1/schedules/often").await.json()), ahead);
+    assert_eq!(next(&world.act("/v1/schedules/often/delete").await.json()), ahead);
+}
+
+#[tokio::test]
 async fn a_token_sets_and_sees_schedules_within_its_bounds() {
     let world = World::new();
     set(&world, &nightly()).await;

@@ -60,6 +60,25 @@ async fn a_token_is_made_shown_once_used_and_revoked() {
 }
 
 #[tokio::test]
+async fn a_token_is_told_what_it_allows_itself() {
+    let (world, operator) = strict().await;
+    for scope in ["producer", "worker", "operator"] {
+        let asked = json!({"name": "ci", "scopes": [scope], "queues": ["gpu"]});
+        let made = operator.post("/v1/tokens", asked).await.json();
+        let secret = made["secret"].as_str().unwrap();
+        let told = world.presenting(&format!("Bearer {secret}")).get("/v1/token").await;
+        assert_eq!(told.status, 200, "{}", told.text());
+        assert!(!told.text().contains(&secret[39..]), "{}", told.text());
+        let (own, made) = (told.json()["token"].clone(), &made["token"]);
+        for field in ["id", "name", "scopes", "queues", "expires_at", "created_by"] {
+            assert_eq!(own[field], made[field], "{scope} {field}");
+        }
+    }
+    let open = World::new();
+    assert_eq!(open.get("/v1/token").await.json(), json!({}), "where none is needed, there is none");
+}
+
+#[tokio::test]
 async fn a_token_ends_after_90_days_unless_it_says_otherwise() {
     let (world, operator) = strict().await;
     let make = async |more: Value| {

@@ -119,6 +119,7 @@ async fn every_page_binds_the_browser_and_has_nothing_inline() {
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
+            "media-src 'self';",
             "frame-ancestors 'none'",
             "base-uri 'none'",
             "form-action 'self'",
@@ -158,6 +159,48 @@ async fn where_no_token_is_needed_nobody_signs_in() {
     let answer = browser.post(&page, &format!("{page}/cancel"), &[("reason", "no longer wanted")]).await;
     assert_eq!(location(&answer), format!("{page}?did=cancelled"));
     assert_eq!(world.task(&task).await["task"]["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn what_waits_and_runs_is_drawn_over_the_minutes_that_the_server_has_noted() {
+    let world = guarded();
+    let browser = Browser::signed_in(&world, json!({})).await;
+    let operator = world.with_token(json!({})).await;
+    let look = async || baton_http::untaken::look_for_untaken(&world.app, true).await.unwrap();
+    let minutes = async || operator.get("/v1/stats?minutes=1").await.json()["minutes"].clone();
+    assert_eq!(minutes().await, Value::Null, "nothing is noted yet");
+    for _ in 0..2 {
+        operator.create(json!({"type": "render"})).await;
+    }
+    look().await;
+    let before = browser.get("/ui").await.text();
+    assert!(before.contains("id=\"course\"") && !before.contains("<polyline"), "{before}");
+    world.advance(Duration::from_secs(10));
+    operator.claim("w1").await;
+    look().await;
+    world.advance(Duration::from_secs(60));
+    look().await;
+    world.advance(Duration::from_secs(120));
+    operator.create(json!({"type": "render"})).await;
+    look().await;
+    let waiting = json!([2, 1, null, 2]);
+    let running = json!([0, 1, null, 1]);
+    let from = "2026-02-02T02:40:00.000Z";
+    assert_eq!(minutes().await, json!({"from": from, "waiting": waiting, "running": running}));
+    assert_eq!(operator.get("/v1/stats").await.json().get("minutes"), None, "it is told to who asks for it");
+    let text = browser.get("/ui").await.text();
+    for part in [
+        "Tasks waiting from 02:40 to 02:43 UTC: at most 2, at least 1, last 2",
+        "Tasks running from 02:40 to 02:43 UTC: at most 1, at least 0, last 1",
+        "<polyline class=\"c-waiting\" points=\"0.0,1.0 320.0,40.0 960.0,1.0\"/>",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // Another server has its own memory, and one that is bound is told nothing.
+    let other = world.restarted().await;
+    assert_eq!(other.get("/v1/stats?minutes=1").await.json().get("minutes"), None);
+    let tenant = world.with_token(json!({"project": "film"})).await;
+    tenant.get("/v1/stats?minutes=1").await.problem(403, "outside_grant");
 }
 
 #[tokio::test]
@@ -511,6 +554,100 @@ async fn an_image_of_a_task_is_shown_from_the_pages_own_address() {
     );
     let other = Browser::signed_in(&world, json!({"project": "film"})).await;
     assert!(!other.get("/ui/files/default/out/a%20b.png").await.status.is_success());
+}
+
+#[tokio::test]
+async fn small_texts_and_videos_of_a_task_are_shown_and_nothing_of_them_is_taken_for_the_page() {
+    let world = guarded();
+    let operator = world.with_token(json!({})).await;
+    let task = operator.create(json!({"type": "render"})).await;
+    operator.claim("w1").await;
+    let video = [b"\0\0\0\x20ftypisom".as_slice(), &[7; 64]].concat();
+    let json = json!({HOSTILE: [HOSTILE]}).to_string().into_bytes();
+    let line = |length: usize| "x".repeat(length - 1).into_bytes();
+    let sent = [
+        ("a.json", json),
+        ("b.mp4", video.clone()),
+        ("c.webm", b"\x1a\x45\xdf\xa3 webm".to_vec()),
+        ("d.txt", [b"z".to_vec(), line(16 * 1024)].concat()),
+        ("e.txt", [b"zz".to_vec(), line(16 * 1024)].concat()),
+        ("f.html", b"<script>alert(1)</script>".to_vec()),
+        ("g.txt", b"gone by then".to_vec()),
+        ("h.txt", b"one too many".to_vec()),
+    ];
+    for (name, bytes) in &sent {
+        let put =
+            Request::put(format!("/v1/files/default/out/{name}")).header(CONTENT_TYPE, "application/json");
+        let put = operator.send(put.body(Body::from(bytes.clone())).unwrap()).await;
+        assert!(put.status.is_success(), "{name}: {}", put.text());
+    }
+    let files: Vec<String> = sent.iter().map(|(name, _)| format!("out/{name}")).collect();
+    let output = json!({"worker_id": "w1", "attempt": 1, "files": files});
+    let answer = operator.post(&format!("/v1/tasks/{task}/complete"), output).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(operator.delete("/v1/files/default/out/g.txt").await.status, 204);
+    let browser = Browser::signed_in(&world, json!({})).await;
+    let text = browser.get(&format!("/ui/tasks/{task}")).await.text();
+    for raw in ["<script>alert", "<img src=x", "\u{202E}", "\u{0007}"] {
+        assert!(!text.contains(raw), "the page has {raw:?}");
+    }
+    assert!(text.contains("<pre tabindex=\"0\">{&#34;&#60;script&#62;alert(1)"), "{text}");
+    assert!(text.contains("[U+202E]gnp.exe"), "{text}");
+    assert!(text.contains("<pre tabindex=\"0\">&#60;script&#62;alert(1)&#60;/script&#62;</pre>"), "{text}");
+    assert!(
+        text.contains("<pre tabindex=\"0\">zxx") && !text.contains("<pre tabindex=\"0\">zzx"),
+        "16 KiB at most"
+    );
+    assert!(text.contains("Not shown: "), "what is gone is told: {text}");
+    assert!(!text.contains("one too many"), "four are shown at most");
+    for name in ["b.mp4", "c.webm"] {
+        let shown = format!("<video src=\"/ui/files/default/out/{name}\" controls preload=\"metadata\"");
+        assert_eq!(text.matches(&shown).count(), 1, "{name}: {text}");
+    }
+    // As a browser asks that plays it.
+    let part = Request::get("/ui/files/default/out/b.mp4").header("range", "bytes=4-11");
+    let part = browser.send(part, Body::empty()).await;
+    assert_eq!((part.status.as_u16(), &part.body[..]), (206, b"ftypisom".as_slice()));
+    assert_eq!(
+        (&part.headers[CONTENT_TYPE], &part.headers["content-range"]),
+        (&"video/mp4".parse().unwrap(), &format!("bytes 4-11/{}", video.len()).parse().unwrap())
+    );
+    assert!(part.headers["content-disposition"].to_str().unwrap().starts_with("inline"));
+    // Of another file than the browser has begun with, it is given the whole.
+    let stale = Request::get("/ui/files/default/out/b.mp4").header("range", "bytes=4-11");
+    let stale = browser.send(stale.header("if-range", "\"another\""), Body::empty()).await;
+    assert_eq!((stale.status.as_u16(), &stale.body), (200, &video));
+}
+
+#[tokio::test]
+async fn log_lines_stand_where_they_were_received_with_the_time_that_they_bear_beside() {
+    let world = World::new();
+    let task = world.create(json!({"type": "render"})).await;
+    world.claim("w1").await;
+    world.advance(Duration::from_secs(10));
+    let logs: Vec<Value> = [("ahead", "2199-01-01T00:00:00.000Z"), ("behind", "1999-01-01T00:00:00.000Z")]
+        .map(|(message, at)| json!({"at": at, "source": "clock", "message": message, "task_id": task}))
+        .into();
+    let now = json!({"at": world.app.now(), "source": "clock", "message": "right", "task_id": task});
+    let beat = json!({"running": [{"task_id": task, "attempt": 1}], "logs": [logs[0], logs[1], now]});
+    assert_eq!(world.post("/v1/workers/w1/heartbeat", beat).await.status, 200);
+    world.advance(Duration::from_secs(10));
+    let done = json!({"worker_id": "w1", "attempt": 1});
+    assert_eq!(world.post(&format!("/v1/tasks/{task}/complete"), done).await.status, 200);
+    let browser = Browser::new(&world);
+    let page = browser.get(&format!("/ui/tasks/{task}")).await.text();
+    let history = page.split("id=\"history\"").nth(1).unwrap();
+    let places: Vec<_> = ["completed", "clock: right", "clock: behind", "clock: ahead", "claimed", "created"]
+        .iter()
+        .map(|what| history.find(what).unwrap_or_else(|| panic!("{what}: {history}")))
+        .collect();
+    assert!(places.is_sorted(), "{places:?}: {history}");
+    for text in [history, &browser.get("/ui/workers/w1").await.text()] {
+        for year in ["2199", "1999"] {
+            assert!(text.contains(&format!("dated <time datetime=\"{year}-01-01T00:00:00.000Z\"")), "{text}");
+        }
+        assert_eq!(text.matches("dated <time").count(), 2, "{text}");
+    }
 }
 
 #[tokio::test]

@@ -106,6 +106,42 @@ async fn readings_are_drawn_as_lines_and_told_in_words() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_task_that_runs_looks_again_each_2_s_at_what_moves_alone() {
+    let world = World::new();
+    let browser = Browser::new(&world);
+    let id = world.create(json!({"type": "render", "params": {"scene": "harbour"}})).await;
+    let (page, part) = (format!("/ui/tasks/{id}"), format!("/ui/tasks/{id}?part=moving"));
+    for path in [&page, &part] {
+        let text = browser.get(path).await.text();
+        assert!(text.contains("<main") && !text.contains("data-moving"), "{path}, before it runs: {text}");
+    }
+    world.claim("w1").await;
+    let beat = json!({
+        "capacity": 1,
+        "running": [{"task_id": id, "attempt": 1, "progress": 0.4, "message": "frame 9"}],
+        "logs": [{"at": "2026-02-02T02:40:00Z", "level": "info", "source": "x", "message": "it is warm", "task_id": id}],
+    });
+    assert_eq!(world.post("/v1/workers/w1/heartbeat", beat).await.status, 200);
+    let whole = browser.get(&page).await.text();
+    assert!(whole.contains("data-every=\"5\"") && whole.contains("data-moving=\"2\""), "{whole}");
+    let answer = browser.get(&part).await;
+    assert!(answer.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    let moving = answer.text();
+    for told in ["data-moving=\"2\"", "40 %", "frame 9", "it is warm", "id=\"now\"", "id=\"history\""] {
+        assert!(moving.contains(told) && whole.contains(told), "{told}: {moving}");
+    }
+    for rest in ["<main", "harbour", "id=\"facts\""] {
+        assert!(!moving.contains(rest) && whole.contains(rest), "{rest}: {moving}");
+    }
+    world.act(&format!("/v1/tasks/{id}/cancel")).await;
+    let text = browser.get(&part).await.text();
+    assert!(
+        text.contains("<main") && !text.contains("data-moving"),
+        "once it has ended, all is told: {text}"
+    );
+}
+
+#[tokio::test]
 async fn groups_of_supervised_workers_are_shown_and_directed() {
     let (world, noted) = fleet::world(&[("tokens.required", "always")]);
     let browser = Browser::signed_in(&world, json!({"name": "ada"})).await;

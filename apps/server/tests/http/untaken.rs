@@ -151,6 +151,162 @@ async fn large_answers_have_a_bound_together_and_small_ones_go_on() {
     timeout(Duration::from_secs(20), room).await.expect("room again");
 }
 
+/// A site with little room for answers and large tasks that wait, and workers that each hold a small one. Gives the small ones. `known`:
+/// whether large ones were claimed there before.
+async fn site_with_much_to_claim(known: bool) -> (Site, Vec<String>) {
+    let site = site(&[("server.answer_timeout_seconds", "60"), ("server.answers_mebibytes", "4")]).await;
+    let mut connection = site.connect().await;
+    let params = "x".repeat(250_000);
+    for _ in 0..60 {
+        let task = json!({"type": "a", "queue": "large", "params": params}).to_string();
+        let (head, _) = connection.ask("POST", "/v1/tasks", &task).await;
+        assert!(head.starts_with("HTTP/1.1 201"), "{head}");
+    }
+    let mut held = Vec::new();
+    for worker in 0..WORKERS {
+        connection.ask("POST", "/v1/tasks", r#"{"type": "a", "queue": "small"}"#).await;
+        let claim = json!({"worker_id": format!("w{worker}"), "queues": ["small"]}).to_string();
+        let (_, claimed) = connection.ask("POST", "/v1/claims", &claim).await;
+        held.push(claimed["tasks"][0]["id"].as_str().unwrap().to_owned());
+    }
+    if known {
+        let claim = r#"{"worker_id": "before", "queues": ["large"]}"#;
+        let (_, claimed) = connection.ask("POST", "/v1/claims", claim).await;
+        assert_eq!(claimed["tasks"].as_array().unwrap().len(), 1);
+    }
+    (site, held)
+}
+
+const WORKERS: usize = 20;
+
+/// A request of a worker that ends its small task, or none, and claims ten large ones: 2.5 MB.
+fn claiming(kind: &str, worker: usize, task: &str) -> (String, String) {
+    let worker = format!("w{worker}");
+    let claim = json!({"worker_id": worker, "queues": ["large"], "max_tasks": 10, "request_id": format!("r-{worker}")});
+    let end = json!({"worker_id": worker, "attempt": 1});
+    match kind {
+        "claim" => ("/v1/claims".to_owned(), claim.to_string()),
+        "completion" => {
+            let mut body = end;
+            body["claim"] = claim;
+            (format!("/v1/tasks/{task}/complete"), body.to_string())
+        }
+        _ => {
+            let body = json!({"endings": [{"task_id": task, "completion": end}], "claim": claim});
+            ("/v1/endings".to_owned(), body.to_string())
+        }
+    }
+}
+
+/// The beginning of an answer of which nothing else is read.
+async fn status(connection: &mut Connection) -> String {
+    let mut status = [0; 12];
+    timeout(SOON, connection.0.read_exact(&mut status)).await.expect("an answer in time").unwrap();
+    String::from_utf8(status.to_vec()).unwrap()
+}
+
+/// All are asked for before one is answered: none of them finds the room full by what another holds.
+async fn what_is_claimed_and_not_taken_stays_within_the_room(kind: &str) {
+    let (site, held) = site_with_much_to_claim(true).await;
+    let mut unread = Vec::new();
+    for (worker, task) in held.iter().enumerate() {
+        let mut connection = narrow(&site).await;
+        let (path, body) = claiming(kind, worker, task);
+        connection.send("POST", &path, &body).await;
+        unread.push(connection);
+    }
+    let mut refused = Vec::new();
+    for (worker, connection) in unread.iter_mut().enumerate() {
+        match status(connection).await.as_str() {
+            "HTTP/1.1 200" => {}
+            "HTTP/1.1 503" => refused.push(worker),
+            other => panic!("{other}"),
+        }
+    }
+    // One of 2.4 MiB leaves less than the half that the next would keep.
+    assert_eq!(refused.len(), WORKERS - 1, "{kind}: {refused:?}");
+    // What is small is done.
+    let mut other = site.connect().await;
+    let (head, _) = other.ask("POST", "/v1/workers/other/heartbeat", "{}").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (head, _) = other.ask("POST", "/v1/tasks", r#"{"type": "a", "queue": "small"}"#).await;
+    assert!(head.starts_with("HTTP/1.1 201"), "{head}");
+    let (_, claimed) =
+        other.ask("POST", "/v1/claims", r#"{"worker_id": "other", "queues": ["small"]}"#).await;
+    let path = format!("/v1/tasks/{}/complete", claimed["tasks"][0]["id"].as_str().unwrap());
+    let (head, _) = other.ask("POST", &path, r#"{"worker_id": "other", "attempt": 1}"#).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    // Of those that were refused nothing was done: each still holds its task and no other. Asked again, it has all of it.
+    drop(unread);
+    let worker = refused[0];
+    let (_, shown) = other.ask("GET", &format!("/v1/workers/w{worker}"), "").await;
+    assert_eq!(shown["active"], 1, "{kind}: {shown}");
+    let (path, body) = claiming(kind, worker, &held[worker]);
+    let again = async {
+        loop {
+            let (head, answer) = other.ask("POST", &path, &body).await;
+            if head.starts_with("HTTP/1.1 200") {
+                return answer;
+            }
+            assert!(head.starts_with("HTTP/1.1 503") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
+            assert_eq!(answer["code"], "busy");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answer = timeout(SOON, again).await.expect("room again");
+    let claimed = if kind == "claim" { &answer["tasks"] } else { &answer["next"]["tasks"] };
+    assert_eq!(claimed.as_array().unwrap().len(), 10, "{kind}");
+}
+
+#[tokio::test]
+async fn claims_that_are_not_taken_stay_within_the_room_also_if_all_come_at_once() {
+    what_is_claimed_and_not_taken_stays_within_the_room("claim").await;
+}
+
+/// Where tasks were small, room is kept for ten of which one is large: two such claims find it at once. Then it is known.
+#[tokio::test]
+async fn claims_of_tasks_that_begin_to_be_large_bring_more_than_the_room_holds_once() {
+    let (site, held) = site_with_much_to_claim(false).await;
+    let mut unread = Vec::new();
+    for (worker, task) in held.iter().enumerate() {
+        let mut connection = narrow(&site).await;
+        let (path, body) = claiming("claim", worker, task);
+        connection.send("POST", &path, &body).await;
+        unread.push(connection);
+    }
+    let mut given = 0;
+    for connection in &mut unread {
+        given += usize::from(status(connection).await == "HTTP/1.1 200");
+    }
+    assert!((1..=2).contains(&given), "{given} claims of 2.5 MB each, where there is room for 4");
+}
+
+#[tokio::test]
+async fn completions_that_bring_tasks_along_and_are_not_taken_stay_within_the_room() {
+    what_is_claimed_and_not_taken_stays_within_the_room("completion").await;
+}
+
+#[tokio::test]
+async fn several_ends_that_bring_tasks_along_and_are_not_taken_stay_within_the_room() {
+    what_is_claimed_and_not_taken_stays_within_the_room("endings").await;
+}
+
+#[tokio::test]
+async fn where_the_room_is_full_a_change_that_answers_with_its_task_is_not_begun() {
+    let (site, held) = site_with_much_to_claim(true).await;
+    let mut unread = narrow(&site).await;
+    let (path, body) = claiming("claim", 0, &held[0]);
+    unread.send("POST", &path, &body.replace(r#""max_tasks":10"#, r#""max_tasks":15"#)).await;
+    assert_eq!(status(&mut unread).await, "HTTP/1.1 200");
+    let mut operator = site.connect().await;
+    let cancel = format!("/v1/tasks/{}/cancel", held[1]);
+    let (head, refused) = operator.ask("POST", &cancel, "{}").await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    assert_eq!(refused["code"], "busy");
+    let (_, shown) = operator.ask("GET", &format!("/v1/tasks/{}", held[1]), "").await;
+    assert_eq!(shown["task"]["status"], "running");
+}
+
 #[tokio::test]
 async fn a_stop_waits_for_half_a_request_no_longer_than_the_grace_and_calls_it_a_proper_end() {
     let site =

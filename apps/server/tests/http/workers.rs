@@ -63,6 +63,30 @@ async fn a_claim_that_finds_nothing_says_why() {
     assert_eq!((&directed["reason"], &directed["directive"]), (&json!("directed"), &json!("drain")));
 }
 
+/// What the answer of an empty claim says for people is true also where tasks wait that no claim could be given.
+#[tokio::test]
+async fn a_claim_that_finds_nothing_says_nothing_untrue() {
+    let world = World::new();
+    let first = world.create(json!({"type": "a"})).await;
+    world.create(json!({"type": "b", "depends_on": [first]})).await;
+    world.create(json!({"type": "a", "queue": "gpu"})).await;
+    world.claim("w").await;
+    let why = async |queues: &[&str]| {
+        let claim = json!({"worker_id": "v", "queues": queues});
+        world.post("/v1/claims", claim).await.json()["nothing"].clone()
+    };
+    let blocked = why(&["default"]).await;
+    assert_eq!(blocked["reason"], "none_queued");
+    let message = "no task in queue default is ready or for later; what waits for other tasks does not count";
+    assert_eq!(blocked["message"], message);
+    world.act("/v1/queues/gpu/pause").await;
+    let paused = why(&["default", "gpu"]).await;
+    assert_eq!(
+        (&paused["reason"], &paused["message"]),
+        (&json!("paused"), &json!("paused: gpu; resume to go on"))
+    );
+}
+
 #[tokio::test]
 async fn a_worker_that_states_no_capacity_gets_the_servers() {
     let world = World::with(&[("leases.worker_cap", "2")]);
@@ -85,6 +109,9 @@ async fn a_repeated_claim_gets_the_same_leases() {
     let first = world.post("/v1/claims", claim.clone()).await.json();
     let again = world.post("/v1/claims", claim).await.json();
     assert_eq!(ids(&first), ids(&again));
+    let fewer = json!({"worker_id": "w", "max_tasks": 1, "request_id": "r-1"});
+    let fewer = world.post("/v1/claims", fewer).await.json();
+    assert_eq!(ids(&fewer), ids(&first)[..1], "it is told of no more than it asks for");
     assert_eq!(world.get("/v1/workers/w").await.json()["active"], 2);
 }
 

@@ -152,7 +152,7 @@ fn one_task_that_runs() {
         "progress   40% page 4 of 10",
         "  #2 03:11:15 gpu-1 runs for 90s running",
         "  #1 03:07:45 gpu-2 took 100s attempt_failed: exit_3: out of memory",
-        "  03:12:25 warn stderr: memory is short",
+        "  03:12:26 warn stderr: memory is short",
         "  03:09:25 attempt_failed (attempt 1) by gpu-2: out of memory, 3m ago",
         "  03:02:45 created (attempt 0) by shop, 10m ago",
     ] {
@@ -195,6 +195,24 @@ fn one_task_that_waits_or_failed_or_is_done() {
     let text = world.text();
     assert!(
         text.contains("output     at s3://out/7, image/png, result of 11 bytes, 1 files of 2.0 MiB, ran\n           9.5s"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_log_line_stands_where_it_was_received_with_the_time_that_it_bears_beside() {
+    let mut world = World::answered();
+    let ask = crate::ask::Ask::Task(id(3));
+    world.press("/");
+    world.happens(Event::Pasted(id(3).to_string()));
+    world.key(Key::Enter);
+    world.asked.retain(|asked| *asked != ask);
+    let mut one = super::world::one_task(&super::world::read(task(3, "completed", json!({}))));
+    one.lines.as_mut().unwrap()[0].at = "2199-01-01T00:00:00.000Z".parse().unwrap();
+    world.happens(Event::Answered(ask, Ok(crate::ask::Answer::Task(Box::new(one)))));
+    let text = world.shows(120, 40).join("\n");
+    assert!(
+        text.contains("  03:12:26 (dated 2199-01-01T00:00:00.000Z) warn stderr: memory is short"),
         "{text}"
     );
 }

@@ -31,7 +31,8 @@ fn evil(text: &str) -> World {
     ];
     for one in &mut world.found {
         one.message = text.to_owned();
-        one.next = Some(text.to_owned());
+        one.next = text.to_owned();
+        one.more = Some(text.to_owned());
     }
     world.answer();
     world

@@ -71,7 +71,8 @@ pub(crate) fn found() -> Vec<Finding> {
         weight,
         what,
         message: message.to_owned(),
-        next: Some(next.to_owned()),
+        next: next.to_owned(),
+        more: None,
     };
     vec![
         one(

@@ -5,7 +5,7 @@ use baton_api::task::{EventView, GenerationView, TaskDetailView};
 use baton_api::why::WhyView;
 use baton_model::{Level, Timestamp};
 use baton_verdict::words::{ago, mebibytes, span};
-use baton_verdict::{Attempt, attempts, next};
+use baton_verdict::{Attempt, attempts, dated, next};
 use ratatui::layout::Rect;
 
 use super::pen::{Ink, Line, Pen};
@@ -170,7 +170,8 @@ fn log_line(line: &LogView) -> Line {
     };
     let (level, source) = (line.level.as_str(), safe(&line.source));
     let message = safe(line.message.trim_end());
-    Line::below(ink, format!("{} {level} {source}: {message}", clock(line.at)))
+    let dated = dated(line).map(|at| format!(" (dated {at})")).unwrap_or_default();
+    Line::below(ink, format!("{}{dated} {level} {source}: {message}", clock(line.received_at)))
 }
 
 fn event(happened: &EventView, now: Timestamp) -> Line {

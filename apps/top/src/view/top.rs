@@ -129,7 +129,7 @@ pub(super) fn totals(pen: &mut Pen<'_>, area: Rect, state: &State) {
     pen.put_right(area.right() - left, area.y, left, &Cell::new(Ink::Good, spark(&trend)));
 }
 
-/// All that is wrong, each with what mends it or shows more.
+/// All that is wrong, each with what mends it, and what shows more.
 pub(super) fn all_wrong(pen: &mut Pen<'_>, area: Rect, state: &mut State) {
     let mut lines = Vec::new();
     match (&state.known.judged, state.refused.get(&Slot::Verdict)) {
@@ -146,9 +146,9 @@ pub(super) fn all_wrong(pen: &mut Pen<'_>, area: Rect, state: &mut State) {
                 };
                 let text = format!("{}. {weight}: {}", number + 1, safe(&one.message));
                 lines.push(Line::text(ink(one.weight), text));
-                let next =
-                    one.next.iter().map(|next| Line { indent: 3, ..Line::text(Ink::Plain, safe(next)) });
-                lines.extend(next);
+                let told = [Some((Ink::Plain, &one.next)), one.more.as_ref().map(|more| (Ink::Dim, more))];
+                let told = told.into_iter().flatten();
+                lines.extend(told.map(|(ink, told)| Line { indent: 3, ..Line::text(ink, safe(told)) }));
             }
         }
     }

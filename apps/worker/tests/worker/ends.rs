@@ -1,6 +1,7 @@
 //! Attempts that end close together are told to the server by few requests, and none of them is lost by that.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use baton_model::EventKind::{Claimed, Completed};
 use baton_model::{EventKind, Status, TaskId};
@@ -53,6 +54,39 @@ async fn what_ends_while_an_end_is_under_way_goes_together() {
 }
 
 #[tokio::test]
+async fn failures_and_releases_go_together_with_completions() {
+    let world = World::new().await;
+    world.road(Road::EndsSlow);
+    let mut tasks = Vec::new();
+    for number in 0..TOGETHER {
+        let (then, kind) = match number % 3 {
+            0 => ("echo 1", Completed),
+            1 => ("exit 65", EventKind::AttemptFailed),
+            _ => ("exit 75", EventKind::Released),
+        };
+        tasks.push((world.create(&world.waiting(&format!("t{number}"), then)).await, kind));
+    }
+    // What is given back rests, so that no other attempt begins.
+    let rests = Duration::from_secs(600);
+    let (stop, worker) = world.worker_with(TOGETHER, |options| options.release_delay = rests);
+    started(&world).await;
+    world.go_on();
+    for (id, kind) in tasks {
+        until("the attempt has ended", async || (world.history(id).await.len() > 1).then_some(())).await;
+        assert_eq!(world.history(id).await, [Claimed, kind]);
+    }
+    let (alone, together) =
+        (world.gate.ends.load(Ordering::SeqCst), world.gate.endings.load(Ordering::SeqCst));
+    // Two thirds of them are no completions.
+    assert!(together > 0 && alone + together <= TOGETHER / 2, "{alone} alone and {together} together");
+    stop.drain();
+    let summary = ended(worker).await;
+    let third = u64::from(TOGETHER / 3);
+    assert_eq!((summary.completed, summary.failed, summary.released), (third, third, third));
+    assert_eq!((summary.lost, summary.undelivered), (0, 0));
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_know_the_route_is_sent_each_end_alone() {
     let world = World::new().await;
     world.road(Road::Older);
@@ -102,7 +136,7 @@ async fn ends_that_are_gathered_outlive_an_outage() {
     world.road(Road::EndsCut);
     world.go_on();
     until("ends were tried", async || (world.gate.ends.load(Ordering::SeqCst) > 0).then_some(())).await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     world.road(Road::Open);
     completed(&world, &tasks).await;
     stop.drain();

@@ -60,6 +60,8 @@ async fn each_line_has_what_viewers_read() {
         "task_requested",
         "task_created",
         "task_updated",
+        "module_call",
+        "module_response",
     ] {
         assert!(kinds.contains(&kind), "{kind} is not in {kinds:?}");
     }
@@ -71,6 +73,11 @@ async fn each_line_has_what_viewers_read() {
     let created = lines.iter().find(|line| line["event_type"] == "task_created").unwrap();
     assert_eq!(created["data"]["status"], "success");
     assert!(!created["data"].to_string().contains(&id), "no task ids there");
+    let stored = lines.iter().find(|line| line["event_type"] == "module_response").unwrap();
+    assert_eq!(
+        (&stored["data"]["module"], &stored["data"]["task_ids"]),
+        (&json!("task_manager"), &json!([id]))
+    );
     let told =
         |line: &&Value| line["event_type"] == "outgoing_response" && line["data"].to_string().contains(&id);
     assert!(lines.iter().any(|line| told(&line)), "the answer has it");
@@ -145,4 +152,16 @@ async fn a_task_that_was_executed_at_once_is_told_as_completed() {
     let done = lines.iter().find(|line| line["event_type"] == "task_completed").unwrap();
     assert_eq!((&done["data"]["task_id"], &done["data"]["assigned_by"]), (&json!(id), &json!("ray")));
     assert!(read(&site, "heartbeat_events.log").contains(" TASK_COMPLETED | "));
+    // Its worker began and ended while the request waited.
+    for (kind, status) in [("processing_start", Value::Null), ("processing_end", json!("completed"))] {
+        let told: Vec<&Value> = lines.iter().filter(|line| line["event_type"] == kind).collect();
+        assert_eq!(told.len(), 1, "{kind}");
+        assert_eq!(
+            (&told[0]["data"]["task_id"], &told[0]["data"]["attempt"]),
+            (&json!(id), &json!(1)),
+            "{kind}"
+        );
+        assert_eq!(told[0]["data"]["status"], status, "{kind}");
+        assert_eq!(told[0]["request_id"], done["request_id"], "{kind}");
+    }
 }

@@ -340,6 +340,24 @@ async fn a_task_that_destroys_itself_is_gone_once_it_is_answered() {
 }
 
 #[tokio::test]
+async fn a_task_that_destroys_itself_is_gone_though_a_worker_was_done_in_time() {
+    let site = site(&[("dialects.assistant.execute_seconds", "20")]).await;
+    let body = json!({"task": {"action": "a"}, "assigned_by": "ray", "execute_immediately": true, "self_destruct": true});
+    let worker = async {
+        while site.get("/task/list").await.json()["active_tasks_count"] == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        site.work("assistant", &json!({"hits": 3})).await
+    };
+    let (answer, id) = tokio::join!(site.post("/task", &body), worker);
+    assert_eq!(answer.json()["task"]["execution_result"]["executed"], true, "{answer:?}");
+    assert_eq!(site.get(&format!("/task/{id}")).await.status, 404);
+    assert_eq!(site.get("/task/list?finished=true").await.json()["finished_tasks"], json!([]));
+    // Baton has it, with its result.
+    assert_eq!(site.own_get(&format!("/v1/tasks/{id}")).await["task"]["status"], "completed");
+}
+
+#[tokio::test]
 async fn a_slash_too_many_leads_to_the_route() {
     let site = site(&[]).await;
     let body = json!({"task": {"action": "a"}, "assigned_by": "ray"});

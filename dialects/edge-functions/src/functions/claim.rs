@@ -39,6 +39,7 @@ pub(crate) async fn claim(edge: &Edge, caller: &Caller, body: &Object) -> Answer
         return rehearse(edge, caller, run_type).await;
     }
     let worker = worker(caller, body)?;
+    caller.keep_room_for_tasks(&edge.app, 1).await?;
     caps::ensure(edge, None).await?;
     let known = match edge.app.store.worker(&worker).await {
         Ok(detail) => Some(detail),
@@ -55,7 +56,8 @@ pub(crate) async fn claim(edge: &Edge, caller: &Caller, body: &Object) -> Answer
     }
     let known = known.map(|detail| detail.worker);
     let claim = command(edge, caller, body, (worker, run_type), known.as_ref())?;
-    match caller.sift(edge.app.store.claim(claim).await?) {
+    let most = claim.max_tasks;
+    match caller.sift(edge.app.store.claim(claim).await?, most) {
         ClaimAnswer::Leased(tasks) => match tasks.first() {
             Some(task) => {
                 // What this platform's workers are told has no place for the attempt's span.

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::cascade;
 use crate::edge::Edge;
-use crate::ending;
+use crate::ending::{self, Handed};
+use crate::generation::output_of;
 use crate::keep::{self, Came, Found, KeepError};
 use crate::origin::Origin;
 use crate::path::Path;
@@ -27,15 +28,6 @@ const ATTEMPT: &str = "attempt-";
 
 /// How much of a file's digest its folder is called by, where another of its name lies already.
 const DIGITS: usize = 16;
-
-/// What a completion hands over.
-#[derive(Default)]
-struct Handed {
-    location: Option<String>,
-    thumbnail: Option<String>,
-    /// The files among these that lie here.
-    files: Vec<StoredFile>,
-}
 
 /// Refuses a body of parts, as the platform does: no client sends one.
 pub(crate) fn refuse_parts(headers: &HeaderMap) -> Result<(), Said> {
@@ -79,8 +71,8 @@ pub(crate) async fn complete(edge: &Edge, caller: &Caller, origin: &Origin, mut 
                 refuse_earlier(&task, &body)?;
             }
             ending::reach(edge, caller, &task).await?;
-            let Handed { location, thumbnail, files } = handed(edge, caller, origin, &task, body).await?;
-            ending::complete(edge, caller, &task, (location, thumbnail), files).await?
+            let handed = handed(edge, caller, origin, &task, body).await?;
+            ending::complete(edge, caller, &task, handed).await?
         }
         None => return Err(ending::too_late(&task)),
     };
@@ -96,7 +88,7 @@ fn told(generation: &Generation) -> Answer {
     ok(&json!({
         "success": true,
         "public_url": location,
-        "output_location": location,
+        "output_location": output_of(generation),
         "thumbnail_url": metadata.get("thumbnail_url").unwrap_or(&Value::Null),
         "generation_id": generation.id,
         "follow_up": { "status": "ok", "issues": [] },
@@ -109,7 +101,8 @@ fn told(generation: &Generation) -> Answer {
 async fn is_same(edge: &Edge, task: &Task, standing: &Generation, body: &mut Object) -> Result<bool, Said> {
     let location = standing.output.location.as_deref();
     let own = text(body, "output_location").map(str::to_owned);
-    if own.is_some() && own.as_deref() != location {
+    // Who hands over a file may name its address as well.
+    if own.is_some() && own != output_of(standing) && own.as_deref() != location {
         return Ok(false);
     }
     if let Some(Value::String(encoded)) = body.remove("file_data") {
@@ -210,7 +203,8 @@ async fn handed(
         let file = keep(edge, origin, task, &mut body, ("file_data", "filename"), false).await?;
         let frame =
             keep(edge, origin, task, &mut body, ("first_frame_data", "first_frame_filename"), true).await?;
-        handed.location = own.or_else(|| file.as_ref().map(|(address, _)| address.clone()));
+        handed.location = file.as_ref().map(|(address, _)| address.clone());
+        handed.told = own.filter(|own| Some(own) != handed.location.as_ref());
         handed.thumbnail = frame.as_ref().map(|(address, _)| address.clone());
         handed.files = [file, frame].into_iter().flatten().map(|(_, file)| file).collect();
         return Ok(handed);
@@ -228,8 +222,9 @@ async fn handed(
         handed.files.push(file);
         handed.thumbnail = Some(address);
     }
-    // A text of the worker's own goes before the address: it tells more about the file.
-    Ok(Handed { location: own.or(Some(address)), ..handed })
+    // A text of the worker's own is what its task has as its output: it tells more about the file. The record goes by the address.
+    handed.told = own.filter(|own| *own != address);
+    Ok(Handed { location: Some(address), ..handed })
 }
 
 /// Keeps a file that came along, and says where it is read. It takes no other's place, which another completion may be handing over at

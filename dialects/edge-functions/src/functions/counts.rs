@@ -1,19 +1,28 @@
 //! `task-counts`: how much waits, how much runs, and what stands in the way.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use baton_http::Caller;
-use baton_model::{LimitBook, LimitOn, QueueName, Standing, State, Status, Task, TaskState, limits};
-use baton_store::{PageRequest, StoreError, TaskFilter};
+use baton_model::{
+    LimitBook, LimitOn, ProjectId, QueueName, Standing, State, Status, Task, TaskState, Timestamp, limits,
+};
+use baton_store::{PageRequest, QueueStats, StoreError, TaskFilter};
 use serde_json::{Value, json};
 
 use crate::edge::Edge;
-use crate::row::{id_of, time};
+use crate::row::{id_of, started, time};
 use crate::types::RunType;
 use crate::words::{Answer, Object, Said, ok, text};
 
 /// How many tasks that wait are looked at one by one; those beyond count as if nothing stood in their way.
 const LOOKED_AT: usize = 1_000;
+/// How many looks there are at most for those that have waited longest.
+const LOOKS: usize = 8;
+/// How far a list's order and the times of creation may differ: a look reads what was created so much later as well, and passes over it.
+const DISORDER: Duration = Duration::from_secs(600);
+/// How many tasks a look may pass over at most; of a queue that grows faster those that have waited longest are not looked for.
+const PASSED_OVER: f64 = 20_000.0;
 /// How many tasks that wait are listed.
 const QUEUED: usize = 100;
 /// How many tasks that run are listed.
@@ -27,6 +36,8 @@ struct Counted {
     more: u64,
     /// Tasks that run.
     running: Vec<Task>,
+    /// How many run beyond those.
+    more_running: u64,
     /// How many wait for others.
     blocked: u64,
 }
@@ -54,7 +65,15 @@ pub(crate) async fn counts(edge: &Edge, caller: &Caller, body: &Object) -> Answe
     let book = if bound { LimitBook::default() } else { book(edge).await? };
     let users = users(edge, &counted).await?;
     let over = over_limit(&counted, &book);
-    told(edge, &counted, Told { run_type, requested, with_active, bound, over, users })
+    let mut owners = BTreeMap::new();
+    for task in counted.ready.iter().chain(&counted.running) {
+        if owners.contains_key(&task.project) {
+            continue;
+        }
+        let owner = edge.user_of(&task.project).await?;
+        owners.insert(task.project.clone(), owner);
+    }
+    told(edge, &counted, Told { run_type, requested, with_active, bound, over, users, owners })
 }
 
 struct Told<'a> {
@@ -65,6 +84,8 @@ struct Told<'a> {
     /// Which of those that wait are stopped by a limit, by their places.
     over: Vec<bool>,
     users: BTreeMap<String, User>,
+    /// Whose the projects are.
+    owners: BTreeMap<ProjectId, String>,
 }
 
 fn told(edge: &Edge, counted: &Counted, told: Told<'_>) -> Answer {
@@ -73,7 +94,7 @@ fn told(edge: &Edge, counted: &Counted, told: Told<'_>) -> Answer {
     // An orchestrator that waits for its children takes no machine.
     let active: Vec<&Task> =
         counted.running.iter().filter(|task| !edge.types.is_orchestrator(&task.task_type)).collect();
-    let active_only = if told.with_active { active.len() as u64 } else { 0 };
+    let active_only = if told.with_active { active.len() as u64 + counted.more_running } else { 0 };
     let mut totals = json!({
         "queued_only": queued_only,
         "active_only": active_only,
@@ -87,7 +108,7 @@ fn told(edge: &Edge, counted: &Counted, told: Told<'_>) -> Answer {
         totals["blocked_by_settings"] = 0.into();
         totals["potentially_claimable"] = (queued_only + stopped).into();
     }
-    let user_of = |task: &Task| task.project.to_string();
+    let user_of = |task: &Task| told.owners.get(&task.project);
     let claimable = counted.ready.iter().zip(&told.over).filter(|(_, over)| !**over).map(|(task, _)| task);
     let queued: Vec<Value> = claimable
         .take(QUEUED)
@@ -100,8 +121,8 @@ fn told(edge: &Edge, counted: &Counted, told: Told<'_>) -> Answer {
             })
         })
         .collect();
-    let active: Vec<Value> =
-        active.into_iter().take(if told.with_active { ACTIVE } else { 0 }).map(active_task).collect();
+    let listed = active.into_iter().take(if told.with_active { ACTIVE } else { 0 });
+    let active: Vec<Value> = listed.map(|task| active_task(edge, task, user_of(task))).collect();
     let users: Vec<Value> = told
         .users
         .into_iter()
@@ -128,7 +149,7 @@ fn told(edge: &Edge, counted: &Counted, told: Told<'_>) -> Answer {
     }))
 }
 
-fn active_task(task: &Task) -> Value {
+fn active_task(edge: &Edge, task: &Task, user: Option<&String>) -> Value {
     let lease = match &task.head.state {
         TaskState::Running(lease) => Some(lease),
         _ => None,
@@ -136,10 +157,10 @@ fn active_task(task: &Task) -> Value {
     json!({
         "task_id": id_of(task),
         "task_type": task.task_type,
-        "user_id": task.project,
+        "user_id": user,
         "created_at": time(task.created_at),
         "worker_id": lease.map(|lease| lease.worker.as_str()),
-        "started_at": lease.map(|lease| time(lease.claimed_at)),
+        "started_at": lease.map(|lease| time(started(edge, task, lease))),
     })
 }
 
@@ -147,7 +168,8 @@ async fn count(edge: &Edge, caller: &Caller, queues: &[QueueName]) -> Result<Cou
     let now = edge.app.now();
     let bound = caller.project().is_some();
     let exact = edge.app.store.capabilities().fresh_lists;
-    let mut counted = Counted { ready: Vec::new(), more: 0, running: Vec::new(), blocked: 0 };
+    let mut counted =
+        Counted { ready: Vec::new(), more: 0, running: Vec::new(), more_running: 0, blocked: 0 };
     for queue in queues {
         let list = |status| TaskFilter {
             queue: Some(queue.clone()),
@@ -162,15 +184,20 @@ async fn count(edge: &Edge, caller: &Caller, queues: &[QueueName]) -> Result<Cou
         };
         // A queue without any costs no list; but counts that trail would have workers that ask for them first claim nothing.
         let has = |counted: u64| counted > 0 || !exact;
-        if has(stats.waits.ready.tasks) {
-            let ready = edge.light_tasks(caller, list(Status::Queued), LOOKED_AT).await?;
-            if !bound && ready.len() == LOOKED_AT {
-                counted.more += stats.waits.ready.tasks.saturating_sub(LOOKED_AT as u64);
+        let (waiting, running) = (stats.waits.ready.tasks, stats.running);
+        if has(waiting) {
+            let (ready, is_all) = longest(edge, caller, list(Status::Queued), &stats).await?;
+            if !bound && !is_all {
+                counted.more += waiting.saturating_sub(ready.len() as u64);
             }
             counted.ready.extend(ready);
         }
-        if has(stats.running) {
-            counted.running.extend(edge.light_tasks(caller, list(Status::Running), LOOKED_AT).await?);
+        if has(running) {
+            let listed = edge.light_tasks(caller, list(Status::Running), LOOKED_AT).await?;
+            if !bound && listed.len() == LOOKED_AT {
+                counted.more_running += running.saturating_sub(LOOKED_AT as u64);
+            }
+            counted.running.extend(listed);
         }
         if bound || !exact {
             counted.blocked += edge.light_tasks(caller, list(Status::Blocked), LOOKED_AT).await?.len() as u64;
@@ -184,6 +211,54 @@ async fn count(edge: &Edge, caller: &Caller, queues: &[QueueName]) -> Result<Cou
         counted.blocked = blocked.map(|row| row.tasks).sum();
     }
     Ok(counted)
+}
+
+/// The tasks that wait of a list, and whether these are all. Of more than are looked at those are looked for that have waited longest:
+/// a list begins with the newest, so that one is asked for what was created before a time, until that is few enough. A list that goes
+/// by something else is cut at its end.
+async fn longest(
+    edge: &Edge,
+    caller: &Caller,
+    filter: TaskFilter,
+    stats: &QueueStats,
+) -> Result<(Vec<Task>, bool), Said> {
+    let mut found = edge.light_tasks(caller, filter.clone(), LOOKED_AT).await?;
+    if found.len() < LOOKED_AT {
+        return Ok((found, true));
+    }
+    let now = edge.app.now();
+    // What was created before the first one was due is looked at whatever the time is.
+    let first = now.minus(stats.oldest_ready.unwrap_or_default()).as_millis();
+    let newest = found.last().map_or(now, |task| task.created_at).as_millis();
+    // As if they had come evenly.
+    let waiting = stats.waits.ready.tasks.max(1) as f64;
+    let passed_over = waiting * (DISORDER.as_millis() as f64 / (newest - first).max(1) as f64).min(1.0);
+    if !edge.app.store.capabilities().lists_by_creation || newest <= first || passed_over > PASSED_OVER {
+        return Ok((found, false));
+    }
+    let (mut low, mut high) = (first, newest);
+    // About half as many as may be.
+    let share = LOOKED_AT as f64 / 2.0 / waiting;
+    let mut before = low + ((high - low) as f64 * share.min(0.5)) as i64;
+    let mut few = Vec::new();
+    for _ in 0..LOOKS {
+        let filter = TaskFilter { created_before: Some(Timestamp::from_millis(before)), ..filter.clone() };
+        let older = edge.light_tasks(caller, filter, LOOKED_AT).await?;
+        if older.len() == LOOKED_AT {
+            (high, found) = (before, older);
+        } else {
+            (low, few) = (before, older);
+            if few.len() >= QUEUED {
+                break;
+            }
+        }
+        let middle = low + (high - low) / 2;
+        if middle == before || middle <= low {
+            break;
+        }
+        before = middle;
+    }
+    Ok((if few.is_empty() { found } else { few }, false))
 }
 
 /// All limits that are set, and whose the projects are.

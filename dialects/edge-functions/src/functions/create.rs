@@ -11,7 +11,7 @@ use crate::caps;
 use crate::cascade;
 use crate::edge::Edge;
 use crate::path::BUCKET;
-use crate::row::id_of;
+use crate::row::{described, id_of};
 use crate::words::{Answer, Object, Said, coded, ok, task_id, task_of_key, text, text_at};
 
 /// What workers of December send where a payload had no project.
@@ -228,6 +228,7 @@ fn spec_of(
     depends_on: Vec<TaskId>,
 ) -> TaskSpec {
     let label = |text: Option<&str>| text.and_then(|text| text.parse::<Label>().ok());
+    let name = asked.id.clone().filter(|name| name.parse::<TaskId>().is_err());
     let timeout = if edge.types.is_orchestrator(&task_type) {
         edge.settings.orchestrator_timeout
     } else {
@@ -238,8 +239,8 @@ fn spec_of(
         queue: edge.types.run_type(&task_type).queue(),
         project,
         params: Payload::from_value(&asked.params),
-        // The name that its client gave it, where that is no UUID.
-        description: asked.id.clone().filter(|name| name.parse::<TaskId>().is_err()),
+        // The name that its client gave it, where that is no UUID; else its client's key.
+        description: name.or_else(|| asked.key.as_deref().and_then(described)),
         // Its run and its orchestrator, by which they are found.
         domain: label(cascade::run_of(&asked.params)),
         assigned_by: label(cascade::orchestrator_of(&asked.params)),

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cascade;
 use crate::edge::{Edge, LOOKED_THROUGH};
-use crate::row::{generations, id_of, row_of, rows};
+use crate::generation::output_of;
+use crate::row::{OUTPUTS, generations, id_of, row_of, rows};
 use crate::words::{
     Answer, Object, Said, Word, coded, json_of, no_task, ok, task_id, text, text_at, text_of,
 };
@@ -63,7 +64,7 @@ pub(crate) async fn predecessor(edge: &Edge, caller: &Caller, body: &Object) -> 
             None => Before { id: id.to_string(), output: None, status: "not_found" },
             Some(found) => Before {
                 id: id_of(&found.task),
-                output: found.generation.and_then(|generation| generation.output.location),
+                output: found.generation.as_ref().and_then(output_of),
                 status: Word::of(found.task.head.state.state()).as_str(),
             },
         });
@@ -152,12 +153,14 @@ pub(crate) async fn segments(edge: &Edge, caller: &Caller, body: &Object) -> Ans
             && cascade::run_of(&task.params.to_value()) == Some(run)
     };
     let tasks = edge.tasks(caller, filter, LOOKED_THROUGH, is_segment).await?;
-    let found = generations(edge, &tasks).await?;
     let mut segments: Vec<(i64, Option<String>)> = Vec::with_capacity(tasks.len());
-    for task in &tasks {
-        let index = task.params.to_value().get("segment_index").and_then(Value::as_i64).unwrap_or_default();
-        let location = found.get(&task.head.id).and_then(|generation| generation.output.location.clone());
-        segments.push((index, location));
+    for few in tasks.chunks(OUTPUTS) {
+        let found = generations(edge, few).await?;
+        for task in few {
+            let index =
+                task.params.to_value().get("segment_index").and_then(Value::as_i64).unwrap_or_default();
+            segments.push((index, found.get(&task.head.id).and_then(output_of)));
+        }
     }
     segments.sort();
     let told = segments

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cascade;
 use crate::edge::Edge;
-use crate::ending;
+use crate::ending::{self, Handed};
 use crate::origin::Origin;
 use crate::row::id_of;
 use crate::storage;
@@ -189,8 +189,8 @@ async fn change(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Res
                 }
                 None => Vec::new(),
             };
-            let location = ask.output.map(str::to_owned);
-            let generation = ending::complete(edge, caller, task, (location, None), files).await?;
+            let handed = Handed { location: ask.output.map(str::to_owned), files, ..Handed::default() };
+            let generation = ending::complete(edge, caller, task, handed).await?;
             cascade::after_completion(edge, caller, task, generation.output.location.as_deref()).await?;
             edge.app.store.task(task.head.id).await?.task
         }
@@ -257,7 +257,7 @@ async fn same(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Resul
 /// Puts a task back. Who puts back names its own attempt, as its claim was told of those before: one that names an earlier attempt
 /// than that which runs was given up, and the task is another's, as [`ending::stale`] has found before.
 async fn requeue(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Result<Outcome, Said> {
-    let code = (ask.by == By::Other && ask.attempts.is_none()).then_some(ending::RESET);
+    let code = (ask.by == By::Other).then_some(ending::RESET);
     let back = ending::fail(edge, caller, task, (or_unknown(ask.why()), code), true).await?;
     if Word::of(back.head.state.state()) == Word::Failed {
         cascade::after_failure(edge, caller, &back, Word::Failed, ask.why()).await?;

@@ -5,8 +5,7 @@ use std::cmp::Ordering;
 use baton_model::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::rpc::read_time;
-use crate::words::{Said, table_error};
+use crate::words::{Said, read_time, table_error};
 
 /// What is asked of a table.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_http::Caller;
-use baton_model::{Generation, Level, LogLine, Status, Task, TaskId, Timestamp, limits};
+use baton_model::{
+    Generation, Level, LogLine, State, Status, Task, TaskId, TaskType, Timestamp, WorkerId, limits,
+};
 use baton_store::{GenerationFilter, LogFilter, PageRequest, TaskFilter};
 use serde_json::{Value, json};
 
 use super::query::{Query, Test};
+use super::workers;
 use crate::edge::{Edge, LOOKED_THROUGH, Pieces};
 use crate::row::{self, Beside, Wanted};
 use crate::rpc::BESIDES;
@@ -19,6 +22,12 @@ const ROWS_BYTES: usize = 16 << 20;
 const MOST_BEYOND: usize = 1_000;
 /// How many rows of tasks are made at once.
 const FEW: usize = 16;
+/// How many sources of log lines are looked at one by one.
+const SOURCES: usize = 100;
+/// The kind of source that a worker's own lines are of.
+const WORKER: &str = "worker";
+/// How many microseconds lie between the lines of a worker and those of others about it, of one millisecond.
+const APART: u32 = 500;
 
 /// The columns of tasks.
 pub(super) const TASKS: &[&str] = &[
@@ -126,6 +135,11 @@ impl Found {
         Ok(Self::List(Box::new(edge.pieces(caller, filter)?)))
     }
 
+    /// Whether more may fit than were looked through.
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::List(pieces) if pieces.are_cut())
+    }
+
     async fn next(&mut self, edge: &Edge, caller: &Caller) -> Result<Option<Vec<Task>>, Said> {
         match self {
             Self::List(pieces) => Ok(edge.piece(caller, pieces).await?),
@@ -184,7 +198,8 @@ fn statuses(word: Word) -> &'static [Status] {
     }
 }
 
-/// The rows of tasks that fit, in order, of which only the first `most` and about [`ROWS_BYTES`] are kept; and how many fit in all.
+/// The rows of tasks that fit, in order, of which only the first `most` and about [`ROWS_BYTES`] are kept; and how many fit in all, or
+/// of those that are looked through where the statistics do not tell.
 pub(super) async fn tasks(
     edge: &Edge,
     caller: &Caller,
@@ -214,7 +229,37 @@ pub(super) async fn tasks(
         }
     }
     kept.cut(query, most);
+    if found.is_cut()
+        && let Some(counted) = counted(edge, caller, query).await?
+    {
+        total = total.max(counted);
+    }
     Ok((kept.rows, total))
+}
+
+/// How many tasks fit by Baton's statistics, where these tell: they count by status and type, over all projects.
+async fn counted(edge: &Edge, caller: &Caller, query: &Query) -> Result<Option<usize>, Said> {
+    let by = |column: &str| query.filters.iter().any(|filter| filter.column == column);
+    let told = query.filters.iter().all(|filter| ["status", "task_type"].contains(&filter.column.as_str()));
+    if caller.is_bound() || !told {
+        return Ok(None);
+    }
+    let stats = edge.app.store.stats(edge.app.now()).await?;
+    let fits = |state: State, task_type: Option<&TaskType>| {
+        query.fits(&json!({ "status": Word::of(state).as_str(), "task_type": task_type }))
+    };
+    let tasks: u64 = if by("task_type") {
+        let is_whole = stats.other_counts.1 == 0 && stats.counts.iter().all(|row| row.task_type.is_some());
+        if !is_whole {
+            return Ok(None);
+        }
+        let rows = stats.counts.iter().filter(|row| fits(row.state, row.task_type.as_ref()));
+        rows.map(|row| row.tasks).sum()
+    } else {
+        let states = stats.states.iter().filter(|(state, _)| fits(**state, None));
+        states.map(|(_, tasks)| *tasks).sum()
+    };
+    Ok(usize::try_from(tasks).ok())
 }
 
 /// The first rows of those that came by so far.
@@ -261,16 +306,56 @@ impl Kept {
 /// Rows of log lines that may fit, the newest first.
 pub(super) async fn logs(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<Value>, Said> {
     super::write::operates(caller, "to read log lines")?;
-    let source = query.only("source_id").or_else(|| query.only("worker_id"));
-    let filter = LogFilter {
-        task: query.only("task_id").map(task_id),
-        worker: source.and_then(|name| name.parse().ok()),
-        level: query.only("log_level").and_then(level_of),
-        ..LogFilter::default()
+    let task = query.only("task_id").map(task_id);
+    let (source, worker) = (query.only("source_id"), query.only("worker_id"));
+    let filter =
+        LogFilter { task, level: query.only("log_level").and_then(level_of), ..LogFilter::default() };
+    let of = |name: &str| {
+        // A name that no worker can have has no lines.
+        name.parse::<WorkerId>().ok().map(|worker| LogFilter { worker: Some(worker), ..filter.clone() })
+    };
+    let looks: Vec<LogFilter> = match (source, worker, query.only("source_type")) {
+        (Some(source), ..) => of(source).into_iter().collect(),
+        // The lines of one task are few: which of them are about the worker their rows tell.
+        _ if task.is_some() => vec![filter],
+        // A worker's own lines are of this source, and no others that it is named in.
+        (None, Some(worker), Some(WORKER)) => of(worker).into_iter().collect(),
+        (None, Some(worker), _) => {
+            let others = workers::sources(edge).await?;
+            let others = others.iter().map(|source| source.as_str()).filter(|source| *source != worker);
+            std::iter::once(worker).chain(others).filter_map(of).collect()
+        }
+        // Those that come by no heartbeat are few among all, so that they are looked for where they lie.
+        (None, None, Some(kind)) if kind != WORKER => {
+            let sources = workers::sources(edge).await?;
+            let looks: Vec<_> = sources.iter().filter_map(|source| of(source.as_str())).collect();
+            if looks.is_empty() { vec![filter] } else { looks }
+        }
+        _ => vec![filter],
     };
     let since = query.since("timestamp");
+    let share = LOOKED_THROUGH / looks.len().clamp(1, SOURCES);
+    let mut found: Vec<(Timestamp, Value)> = Vec::new();
+    for (place, filter) in looks.into_iter().take(SOURCES).enumerate() {
+        let most = if place == 0 { LOOKED_THROUGH } else { share };
+        let lines = lines(edge, filter, since, most).await?;
+        let rows = log_rows(&lines);
+        let rows = lines.iter().map(|line| line.received_at).zip(rows);
+        found.extend(rows.filter(|(_, row)| query.fits(row)));
+    }
+    found.sort_by_key(|(received_at, _)| std::cmp::Reverse(*received_at));
+    Ok(found.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The newest lines of a filter, of which about so many are looked through.
+async fn lines(
+    edge: &Edge,
+    filter: LogFilter,
+    since: Option<Timestamp>,
+    most: usize,
+) -> Result<Vec<LogLine>, Said> {
     let (mut lines, mut after) = (Vec::new(), None);
-    while lines.len() < LOOKED_THROUGH {
+    while lines.len() < most {
         let request = PageRequest { after, ..PageRequest::first(limits::PAGE) };
         let page = edge.app.store.logs(filter.clone(), request).await?;
         // By when they were received, which is no earlier than they were written, unless clocks differ by more than an hour.
@@ -283,7 +368,7 @@ pub(super) async fn logs(edge: &Edge, caller: &Caller, query: &Query) -> Result<
             break;
         }
     }
-    Ok(log_rows(&lines))
+    Ok(lines)
 }
 
 fn level_of(name: &str) -> Option<Level> {
@@ -301,7 +386,8 @@ fn log_rows(lines: &[LogLine]) -> Vec<Value> {
     let mut places: BTreeMap<(&str, Timestamp), u32> = BTreeMap::new();
     let mut rows: Vec<Value> = Vec::with_capacity(lines.len());
     for line in lines.iter().rev() {
-        let place = places.entry((line.worker.as_str(), line.at)).or_default();
+        let first = if line.source == WORKER { 0 } else { APART };
+        let place = places.entry((line.worker.as_str(), line.at)).or_insert(first);
         rows.push(log_row(line, *place));
         *place += 1;
     }
@@ -319,7 +405,7 @@ fn log_row(line: &LogLine, place: u32) -> Value {
         Level::Warn => "WARNING",
         Level::Error => "ERROR",
     };
-    let own_worker = (line.source == "worker").then(|| line.worker.to_string());
+    let own_worker = (line.source == WORKER).then(|| line.worker.to_string());
     let at = row::micros(line.at, place);
     let id = TaskId::of_name("edge-functions/system_logs", &format!("{} {at}", line.worker));
     json!({

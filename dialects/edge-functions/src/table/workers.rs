@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::query::Query;
 use super::write::{operates, worker_name};
+use crate::beside::{BESIDE, beside_name, written};
 use crate::edge::Edge;
 use crate::row::time;
-use crate::rpc::{SHIPS, read_time};
-use crate::words::{Object, Said, table_error, text};
+use crate::rpc::SHIPS;
+use crate::words::{Object, Said, read_time, table_error, text};
 
 /// The columns of workers.
 pub(super) const WORKERS: &[&str] =
@@ -43,8 +44,6 @@ pub(super) const STATUS: &[&str] = &[
     "error_workers",
 ];
 
-/// How the name begins of the record that has what others write down about a worker.
-const BESIDE: &str = "row:";
 /// Words that end a worker: its own heartbeats do not take them back.
 const ENDS: [&str; 4] = ["terminating", "error", "terminated", "crashed"];
 /// All words of a worker's status.
@@ -77,6 +76,22 @@ async fn known(edge: &Edge) -> Result<BTreeMap<String, Known>, Said> {
         after = page.next;
         if after.is_none() || all.len() >= crate::edge::LOOKED_THROUGH {
             return Ok(all);
+        }
+    }
+}
+
+/// The sources whose log lines come by no heartbeat, by the records that ship these.
+pub(super) async fn sources(edge: &Edge) -> Result<Vec<WorkerId>, Said> {
+    let (mut sources, mut looked, mut after) = (Vec::new(), 0, None);
+    loop {
+        let request = PageRequest { after, ..PageRequest::first(limits::PAGE) };
+        let page = edge.app.store.workers(request).await?;
+        looked += page.items.len();
+        let names = page.items.iter().filter_map(|detail| detail.worker.id.as_str().strip_prefix(SHIPS));
+        sources.extend(names.map(WorkerId::from_stored));
+        after = page.next;
+        if after.is_none() || looked >= crate::edge::LOOKED_THROUGH {
+            return Ok(sources);
         }
     }
 }
@@ -190,16 +205,7 @@ pub(super) async fn put(edge: &Edge, caller: &Caller, mut body: Object) -> Resul
 }
 
 async fn beside(edge: &Edge, worker: &WorkerId) -> Result<Option<BTreeMap<String, String>>, Said> {
-    match edge.app.store.worker(&beside_name(worker)?).await {
-        Ok(detail) => Ok(Some(detail.worker.labels)),
-        Err(StoreError::WorkerNotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn beside_name(worker: &WorkerId) -> Result<WorkerId, Said> {
-    let name = format!("{BESIDE}{worker}").parse();
-    name.map_err(|error| table_error(400, "22023", &format!("id: {error}"), None).into())
+    Ok(written(edge, &beside_name(worker)?).await?)
 }
 
 async fn write(

@@ -1,7 +1,7 @@
 //! Changes of tasks' rows, each as the command that it means.
 
 use baton_http::Caller;
-use baton_model::{Directive, Scope, Task, TaskState};
+use baton_model::{Directive, Payload, Scope, Task, TaskId, TaskState};
 use baton_store::{Remove, Retry, StoreError};
 use serde_json::{Value, json};
 
@@ -26,7 +26,11 @@ const CHANGES: &[&str] = &[
     "generation_started_at",
     "generation_processed_at",
     "updated_at",
+    "result_data",
 ];
+
+/// The most bytes of what a task that runs is said to have found.
+const RESULT_BYTES: usize = 64 * 1024;
 
 /// What only an operator may do to rows, and see of them: it is so by Baton's own routes, too.
 pub(super) fn operates(caller: &Caller, what: &str) -> Result<(), Said> {
@@ -70,16 +74,30 @@ pub(super) async fn log(edge: &Edge, caller: &Caller, body: Object) -> Result<Va
     Ok(row)
 }
 
+/// The tasks that fit, with room for their rows if those are to be told: before anything is done to them.
+async fn found(edge: &Edge, caller: &Caller, query: &Query, told: bool) -> Result<Vec<TaskId>, Said> {
+    let found = rows::fitting(edge, caller, query).await?;
+    if told {
+        let number = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        caller.keep_room_for_tasks(&edge.app, number).await?;
+    }
+    Ok(found)
+}
+
 /// Changes tasks: those that were found, as they were found. One that has changed in between fits no longer, and is none of the rows
-/// that were changed.
+/// that were changed; nor is one that lives, where others than its worker would put it back. `told`: whether they are told.
 pub(super) async fn change(
     edge: &Edge,
     caller: &Caller,
     query: &Query,
     body: &Object,
+    told: bool,
 ) -> Result<Vec<Value>, Said> {
     if let Some(column) = beyond(body, CHANGES) {
         return Err(no_meaning(&format!("the column {column} is not changed by clients")));
+    }
+    if let Some(result) = body.get("result_data") {
+        return say_result(edge, caller, query, (body, result)).await;
     }
     let Some(status) = text(body, "status") else {
         return Err(no_meaning("a change without a status means nothing"));
@@ -91,20 +109,20 @@ pub(super) async fn change(
     let why = text(body, "error_message").or_else(|| text(body, "error_details"));
     let _ = caller.asks(None, why);
     let attempts = body.get("attempts").and_then(whole);
+    // A worker that puts back its own attempt names it, and why in a column of its own. The orchestrator's resets may name the attempt,
+    // too, but say why in `error_message`.
+    let is_own = attempts.is_some() && body.contains_key("error_details");
     let mut changed = Vec::new();
     let mut refused = None;
-    for id in rows::fitting(edge, caller, query).await? {
+    for id in found(edge, caller, query, told).await? {
         let Some(detail) = edge.task(caller, id).await? else { continue };
         let task = detail.task;
         if !rows::fits(query, &row::row_of(edge, &task).await?, &task) {
             continue;
         }
-        if word == Word::Queued && attempts.is_none() && lives(edge, &task).await? {
+        if word == Word::Queued && !is_own && lives(edge, &task).await? {
             let attempt = task.head.attempt;
-            refused = Some(format!(
-                "attempt {attempt} of the task runs, and its worker lives; to end it all the same, send attempts: {attempt}, or set \
-                 the worker's status to error first"
-            ));
+            tracing::debug!(task_id = %id, attempt, "a reset passes by a task whose worker lives");
             continue;
         }
         let ask = Ask {
@@ -114,7 +132,7 @@ pub(super) async fn change(
             // Of a task that fails the column is only what it is to be.
             attempts: attempts.filter(|_| word == Word::Queued),
             worker: None,
-            by: By::Other,
+            by: if is_own { By::Worker } else { By::Other },
             origin: None,
         };
         let now = match (&task.head.state, word) {
@@ -146,6 +164,43 @@ pub(super) async fn change(
     }
 }
 
+/// Keeps what tasks that run are said to have found: their records have it once they are written. A record that is written stands.
+async fn say_result(
+    edge: &Edge,
+    caller: &Caller,
+    query: &Query,
+    (body, result): (&Object, &Value),
+) -> Result<Vec<Value>, Said> {
+    needs(caller, &[Scope::Worker], "to write down results")?;
+    if let Some(column) = beyond(body, &["result_data", "updated_at"]) {
+        return Err(no_meaning(&format!("result_data is changed by itself, and not with {column}")));
+    }
+    let result = (!result.is_null()).then(|| Payload::from_value(result));
+    if result.as_ref().is_some_and(|result| result.size() > RESULT_BYTES) {
+        return Err(no_meaning(&format!("result_data has more than {RESULT_BYTES} bytes")));
+    }
+    let (mut said, mut refused) = (Vec::new(), None);
+    for id in rows::fitting(edge, caller, query).await? {
+        let Some(detail) = edge.task(caller, id).await? else { continue };
+        let stands = detail.generation.is_some_and(|record| record.output.result == result);
+        match &detail.task.head.state {
+            TaskState::Running(_) => edge.say_result(&detail.task, result.clone()),
+            _ if stands => {}
+            state => {
+                let word = Word::of(state.state()).as_str();
+                refused =
+                    Some(format!("the task is {word}, and only one that is In Progress takes result_data"));
+                continue;
+            }
+        }
+        said.push(detail.task);
+    }
+    match refused {
+        Some(why) if said.is_empty() => Err(no_meaning(&why)),
+        _ => Ok(row::rows(edge, &said).await?),
+    }
+}
+
 /// Whether a task's attempt is alive: its worker beats, or its lease of a fixed length runs on; and nobody has ended the worker.
 async fn lives(edge: &Edge, task: &Task) -> Result<bool, Said> {
     let TaskState::Running(lease) = &task.head.state else { return Ok(false) };
@@ -169,11 +224,16 @@ async fn lives(edge: &Edge, task: &Task) -> Result<bool, Said> {
     })
 }
 
-/// Removes tasks; those that have not ended are called off first.
-pub(super) async fn remove(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<Value>, Said> {
+/// Removes tasks; those that have not ended are called off first. `told`: whether their rows are told.
+pub(super) async fn remove(
+    edge: &Edge,
+    caller: &Caller,
+    query: &Query,
+    told: bool,
+) -> Result<Vec<Value>, Said> {
     operates(caller, "to remove tasks")?;
     let mut removed = Vec::new();
-    for id in rows::fitting(edge, caller, query).await? {
+    for id in found(edge, caller, query, told).await? {
         let Some(detail) = edge.task(caller, id).await? else { continue };
         let task = detail.task;
         let row = row::row_of(edge, &task).await?;

@@ -78,9 +78,9 @@ async fn five_tasks_of_an_owner_run_at_once_over_all_projects_and_orchestrators_
     }
     let orchestrators = given.iter().filter(|task| task["task_type"] != "t").count();
     assert_eq!((given.len(), orchestrators), (7, 2));
-    let totals =
-        called(&site, "task-counts", json!({"run_type": "gpu", "include_active": true})).await["totals"]
-            .clone();
+    let told = called(&site, "task-counts", json!({"run_type": "gpu", "include_active": true})).await;
+    assert_eq!((&told["active_tasks"][0]["user_id"], &told["users"][0]["user_id"]), (&json!("ann"), &json!("ann")));
+    let totals = &told["totals"];
     assert_eq!((&totals["queued_only"], &totals["blocked_by_capacity"]), (&json!(0), &json!(3)));
     let first = given.iter().find(|task| task["task_type"] == "t").unwrap()["task_id"].clone();
     called(&site, "complete_task", json!({"task_id": first})).await;

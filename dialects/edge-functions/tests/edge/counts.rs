@@ -1,8 +1,12 @@
 //! `task-counts`.
 
-use serde_json::json;
+use std::time::Duration;
 
-use super::world::{PROJECT, call, called, claim_this, create, id, set, site};
+use baton_tests::site::Kept;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::world::{PROJECT, call, called, claim_this, create, id, set, site, site_with};
 
 #[tokio::test]
 async fn each_total_counts_what_it_says() {
@@ -71,4 +75,33 @@ async fn a_persons_own_key_counts_its_project_alone() {
     let body = json!({"task_type": "t", "params": {}, "project_id": PROJECT});
     let answer = call(&site, "create-task", body).await;
     assert_eq!((answer.status, &answer.json()["errorCode"]), (403, &json!("project_forbidden")));
+}
+
+#[tokio::test]
+async fn the_oldest_tasks_are_listed_and_all_are_counted_however_many_wait() {
+    // A file has more than are looked through. A table's counts trail behind it, and its lists go by other times than creation.
+    let (batches, each): (u32, u32) = if super::KEPT == Kept::InFile { (26, 400) } else { (8, 100) };
+    let site = site_with(&[("dialects.edge-functions.running_per_owner", "0")]).await;
+    for batch in 0..batches {
+        let task = |n| json!({"id": id(batch * each + n), "type": "t", "queue": "gpu", "project": PROJECT, "params": {}});
+        let tasks: Vec<Value> = (0..each).map(task).collect();
+        site.own_post("/v1/tasks/batch", &json!({"tasks": tasks})).await;
+        site.clock.advance(Duration::from_secs(60));
+    }
+    let all = batches * each;
+    let told = called(&site, "task-counts", json!({"run_type": "gpu"})).await;
+    assert_eq!(told["totals"]["queued_only"], all, "{}", told["totals"]);
+    let queued = told["queued_tasks"].as_array().unwrap();
+    assert_eq!((queued.len(), &queued[0]["task_id"]), (100, &json!(id(0))));
+    for query in [
+        "select=id&status=eq.Queued",
+        "select=count&status=in.(Queued,Failed)&task_type=eq.t",
+        "select=id&status=neq.Failed",
+        "select=id",
+    ] {
+        let request = site.request(Method::GET, site.url(&format!("/rest/v1/tasks?{query}&limit=1")));
+        let answer = site.send(request.header("prefer", "count=exact")).await;
+        let range = answer.headers["content-range"].to_str().unwrap();
+        assert_eq!(range, format!("0-0/{all}"), "{query}");
+    }
 }

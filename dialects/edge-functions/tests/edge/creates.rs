@@ -1,5 +1,8 @@
 //! `create-task`: both shapes, repeated and refused.
 
+use std::time::Duration;
+
+use baton_tests::site::Site;
 use serde_json::{Value, json};
 
 use super::world::{PROJECT, call, called, claim, create, id, site, site_with};
@@ -56,6 +59,34 @@ async fn a_key_makes_one_task_whatever_became_of_it() {
     let again = called(&site, "create-task", body(None)).await;
     assert_eq!(again["deduplicated"], true);
     assert!(claim(&site, "w2").await.is_none());
+    let rows = site.get("/rest/v1/tasks?select=id,idempotency_key").await.json();
+    assert_eq!(rows, json!([{"id": first["task_id"], "idempotency_key": "generate-7"}]));
+}
+
+#[tokio::test]
+async fn a_persons_own_key_creates_and_completes_so_many_tasks_in_a_minute() {
+    let mut site = site().await;
+    let key = site.make_token(json!({"scopes": ["producer", "worker"], "project": PROJECT})).await;
+    let ask = async |site: &Site, name: &str, number: u32| {
+        let body = json!({"task_id": id(number), "task_type": "t", "params": {}, "project_id": PROJECT});
+        call(site, name, body).await
+    };
+    // A service key's are as many as it likes.
+    for number in 0..121 {
+        assert_eq!(ask(&site, "create-task", number).await.status, 200);
+    }
+    site.present(Some(&key));
+    for (name, most) in [("create_task", 120), ("complete_task", 60)] {
+        for number in 0..most {
+            assert_ne!(ask(&site, name, number).await.status, 429, "{name} {number}");
+        }
+        let answer = ask(&site, name, 0).await;
+        let told = answer.json();
+        assert_eq!((answer.status, &told["errorCode"], &told["retryAfter"]), (429, &json!("rate_limited"), &json!(60)));
+        assert_eq!((&told["recoverable"], answer.headers["retry-after"].to_str().unwrap()), (&json!(true), "60"));
+    }
+    site.clock.advance(Duration::from_secs(60));
+    assert_eq!(ask(&site, "create-task", 0).await.status, 200);
 }
 
 #[tokio::test]

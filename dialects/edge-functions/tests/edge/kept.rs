@@ -241,7 +241,7 @@ async fn a_file_is_a_tasks_once_its_record_tells_of_it_and_not_before() {
     let site = running(&[]).await;
     assert_eq!(put(&site, "task_outputs/a.txt", "a file").await, 200);
     let mut refused = handing_over("task_outputs/a.txt");
-    refused["output_location"] = json!("x".repeat(limits::LOCATION_BYTES + 1));
+    refused["output_location"] = json!("x".repeat(limits::Limits::default().result_bytes));
     assert_eq!(call(&site, "complete_task", refused).await.status, 400);
     assert_eq!(files(&site, "image_uploads").await, [("task_outputs/a.txt".to_owned(), Value::Null)]);
     called(&site, "complete_task", handing_over("task_outputs/a.txt")).await;

@@ -57,6 +57,31 @@ async fn the_failure_of_one_reaches_its_orchestrator_and_siblings() {
     let told = called(&site, "get-task-output", json!({"task_id": id(1)})).await;
     let message = told["output_location"].as_str().unwrap();
     assert!(message.contains("Cascaded") && message.contains(&id(2)), "{message}");
+    let rows = site.get("/rest/v1/tasks?select=id,error_message,output_location&order=id.asc").await.json();
+    for row in rows.as_array().unwrap().iter().filter(|row| row["id"] != json!(id(2))) {
+        let message = row["error_message"].as_str().unwrap_or_else(|| panic!("{row}"));
+        assert!(message.contains("Cascaded") && message.contains(&id(2)), "{row}");
+        assert_eq!(row["output_location"], row["error_message"], "{row}");
+    }
+    let fourth = children(&site).await.into_iter().find(|child| child["id"] == json!(id(4))).unwrap();
+    assert!(fourth["output_location"].as_str().unwrap().contains("out of memory"), "{fourth}");
+}
+
+#[tokio::test]
+async fn why_a_task_was_called_off_is_read_where_clients_look_for_it() {
+    let site = site().await;
+    for (number, word, more) in [
+        (1, "Cancelled", json!({"error_details": "no longer wanted"})),
+        (2, "Failed", json!({"output_location": "no longer wanted"})),
+        (3, "Cancelled", json!({})),
+    ] {
+        create(&site, &id(number), "t", json!({})).await;
+        assert_eq!(set(&site, &id(number), word, more).await.status, 200, "{number}");
+        let row = site.get(&format!("/rest/v1/tasks?select=*&id=eq.{}", id(number))).await.json()[0].clone();
+        let why = if number == 3 { Value::Null } else { json!("no longer wanted") };
+        assert_eq!((&row["status"], &row["error_message"]), (&json!("Cancelled"), &why), "{row}");
+        assert_eq!(row["output_location"], why, "{row}");
+    }
 }
 
 #[tokio::test]

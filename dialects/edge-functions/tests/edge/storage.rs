@@ -270,3 +270,37 @@ async fn an_address_is_good_for_its_attempt_and_a_file_for_its_own() {
     }
     assert_eq!(site.send(site.request(Method::GET, url)).await.text, "of the second");
 }
+
+#[tokio::test]
+async fn what_a_worker_tells_of_its_file_is_the_tasks_output_and_the_record_goes_by_the_address() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    let waits = json!({"task_id": id(2), "task_type": "t", "params": {}, "project_id": PROJECT, "dependant_on": [id(1)]});
+    called(&site, "create-task", waits).await;
+    claim_this(&site, "w1", &id(1)).await;
+    let url = site.url("/storage/v1/object/image_uploads/task_outputs/out.mp4");
+    assert_eq!(site.send(site.request(Method::POST, url).body("film")).await.status, 200);
+    // As long as workers of March write it, and longer than an address may be.
+    let text = json!({"output_location": "task_outputs/out.mp4", "frames": vec![1; 4_000]}).to_string();
+    let body = json!({"task_id": id(1), "storage_path": "task_outputs/out.mp4", "output_location": text});
+    for time in ["first", "again"] {
+        let told = called(&site, "complete_task", body.clone()).await;
+        let public = told["public_url"].as_str().unwrap();
+        assert!(public.ends_with("/storage/v1/object/public/image_uploads/task_outputs/out.mp4"), "{time}: {told}");
+        assert_eq!(told["output_location"], json!(text), "{time}");
+        let record = generations(&site, &id(1)).await.remove(0);
+        assert_eq!((&record["location"], &record["kind"]), (&json!(public), &json!("video")), "{time}");
+    }
+    // Without the text it is the same file.
+    called(&site, "complete_task", json!({"task_id": id(1), "storage_path": "task_outputs/out.mp4"})).await;
+    let other = json!({"task_id": id(1), "storage_path": "task_outputs/out.mp4", "output_location": "{}"});
+    assert_eq!(call(&site, "complete_task", other).await.status, 409);
+    let told = called(&site, "get-task-output", json!({"task_id": id(1)})).await;
+    assert_eq!((&told["status"], &told["output_location"]), (&json!("Complete"), &json!(text)));
+    let told = called(&site, "get-predecessor-output", json!({"task_id": id(2)})).await;
+    assert_eq!((&told["output_location"], &told["all_complete"]), (&json!(text), &json!(true)));
+    let rows = site.get(&format!("/rest/v1/tasks?select=output_location,generation_created&id=eq.{}", id(1))).await.json();
+    assert_eq!(rows[0], json!({"output_location": text, "generation_created": true}));
+    let rows = site.get("/rest/v1/generations?select=location,type").await.json();
+    assert!(rows[0]["location"].as_str().unwrap().ends_with("out.mp4") && rows[0]["type"] == "video", "{rows}");
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use baton_tests::site::Site;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -14,12 +15,18 @@ struct Socket(TcpStream);
 
 impl Socket {
     async fn connect(site: &Site) -> Self {
+        let answer = Self::try_with(site, "").await;
+        answer.unwrap_or_else(|head| panic!("{head}"))
+    }
+
+    /// Connects with these lines in the head; gives the answer's head if it is no socket.
+    async fn try_with(site: &Site, lines: &str) -> Result<Self, String> {
         let url = site.url("/ws");
         let addr = url.strip_prefix("http://").unwrap().strip_suffix("/ws").unwrap().to_owned();
         let mut stream = TcpStream::connect(&addr).await.unwrap();
         let head = format!(
             "GET /ws HTTP/1.1\r\nhost: {addr}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut read = Vec::new();
@@ -28,8 +35,8 @@ impl Socket {
             stream.read_exact(&mut byte).await.unwrap();
             read.push(byte[0]);
         }
-        assert!(read.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&read));
-        Self(stream)
+        let head = String::from_utf8_lossy(&read).into_owned();
+        if head.starts_with("HTTP/1.1 101 ") { Ok(Self(stream)) } else { Err(head) }
     }
 
     async fn send(&mut self, text: &str) {
@@ -119,4 +126,40 @@ async fn a_message_of_many_bytes_is_not_waited_for() {
     let mut rest = Vec::new();
     // Whether it ends by a reset or in order does not matter.
     let _ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_dashboard_that_was_opened_from_a_file_is_let_in_where_that_is_set() {
+    let strict = site(&[]).await;
+    assert!(Socket::try_with(&strict, "origin: null\r\n").await.is_err_and(|head| head.contains(" 403 ")));
+    let open = site(&[("dialects.orchestrator.origins", "null,http://localhost:3000")]).await;
+    let mut socket =
+        Socket::try_with(&open, "origin: null\r\n").await.unwrap_or_else(|head| panic!("{head}"));
+    socket.send("ping").await;
+    assert_eq!(socket.hear().await.unwrap(), "Echo: ping");
+    let ask = async |site: &Site, method: Method, url: String, origin: &str| {
+        let request = site.request(method, url).header("origin", origin);
+        let answer = site.send(request.header("access-control-request-method", "POST")).await;
+        let told =
+            answer.headers.get("access-control-allow-origin").map(|told| told.to_str().unwrap().to_owned());
+        (answer.status, told)
+    };
+    for origin in ["null", "http://localhost:3000"] {
+        let told = Some(origin.to_owned());
+        assert_eq!(ask(&open, Method::GET, open.url("/tasks"), origin).await, (200, told.clone()));
+        assert_eq!(ask(&open, Method::OPTIONS, open.url("/tasks"), origin).await, (204, told.clone()));
+        // An error may be read, too.
+        assert_eq!(ask(&open, Method::GET, open.url("/tasks/nobody"), origin).await, (404, told));
+    }
+    let request = open.request(Method::OPTIONS, open.url("/tasks")).header("origin", "null");
+    let request = request.header("access-control-request-method", "POST");
+    let answer = open.send(request.header("access-control-request-headers", "content-type")).await;
+    assert_eq!(answer.headers["access-control-allow-headers"], "content-type");
+    assert!(answer.headers["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+    // Pages of other sites are not, nor is any by Baton's own routes; a local page of another port may not read.
+    assert_eq!(ask(&open, Method::GET, open.url("/tasks"), "https://example.org").await, (403, None));
+    assert_eq!(ask(&open, Method::GET, open.own_url("/v1/tasks"), "null").await, (403, None));
+    assert_eq!(ask(&open, Method::GET, open.url("/tasks"), "http://localhost:4000").await, (200, None));
+    assert_eq!(ask(&strict, Method::GET, strict.url("/tasks"), "http://localhost:3000").await, (200, None));
+    assert_eq!(ask(&strict, Method::GET, strict.url("/tasks"), "null").await, (403, None));
 }

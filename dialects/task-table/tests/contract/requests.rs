@@ -55,6 +55,16 @@ async fn what_is_left_out_has_the_old_defaults() {
 }
 
 #[tokio::test]
+async fn a_task_whose_client_does_not_say_runs_at_once_where_the_old_server_was_a_late_one() {
+    let site = site(&[("dialects.task-table.late", "true")]).await;
+    let least = json!({"type": "general_query"});
+    assert_eq!(site.post(TASKS, &least).await.json()["status"], "queued");
+    for (run, status) in [(true, "queued"), (false, "created")] {
+        assert_eq!(create(&site, run).await["status"], status);
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_told_as_fastapi_does() {
     let site = site(&[]).await;
     for (body, field) in [

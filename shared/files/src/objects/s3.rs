@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_model::Place;
+use baton_model::{Place, is_this_machine};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -68,17 +68,36 @@ fn connect(bucket: &str) -> Result<AmazonS3, object_store::Error> {
 fn described(bucket: &str) -> AmazonS3Builder {
     // The one that all of Baton uses; what is in its place already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // An engine on this machine has no certificate; who names such an address wants it so.
-    let is_plain = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-        .iter()
-        .find_map(std::env::var_os)
-        .is_some_and(|endpoint| endpoint.to_string_lossy().starts_with("http://"));
-    AmazonS3Builder::from_env()
+    let endpoint =
+        ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(std::env::var_os);
+    let endpoint = endpoint.map(|endpoint| endpoint.to_string_lossy().into_owned()).unwrap_or_default();
+    let described = AmazonS3Builder::from_env();
+    let described = if is_near(&endpoint) { past_all_proxies(described) } else { described };
+    described
         .with_bucket_name(bucket)
-        .with_allow_http(is_plain)
+        // An engine on this machine has no certificate; who names such an address wants it so.
+        .with_allow_http(endpoint.starts_with("http://"))
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST)
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout), SILENT)
         .with_retry(RETRIED)
+}
+
+/// Whether an endpoint is on this machine.
+fn is_near(endpoint: &str) -> bool {
+    let Some((_, rest)) = endpoint.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.find(']') {
+        Some(end) => &host[..=end],
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    is_this_machine(host)
+}
+
+/// Has no request of a client go by a proxy, which would look for the engine on its own machine: `NO_PROXY` need not name this one, as few
+/// set it. The library knows no word for it: a proxy of its own takes the place of those of the environment, and is asked for no host.
+fn past_all_proxies(described: AmazonS3Builder) -> AmazonS3Builder {
+    described.with_proxy_url("http://127.0.0.1:9").with_proxy_excludes("*, 0.0.0.0/0, ::/0")
 }
 
 /// The addresses of a bucket. None holds for longer than the credentials of whoever signs it.
@@ -121,6 +140,23 @@ impl Addresses for BucketAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_on_this_machine_is_told_by_its_host() {
+        for near in [
+            "http://127.0.0.1:9000",
+            "http://[::1]:9000/",
+            "https://localhost",
+            "http://key:secret@s3.localhost:4566/path",
+        ] {
+            assert!(is_near(near), "{near}");
+        }
+        for far in
+            ["https://s3.eu-central-1.amazonaws.com", "http://localhost@10.0.0.7:9000", "127.0.0.1", ""]
+        {
+            assert!(!is_near(far), "{far}");
+        }
+    }
 
     #[test]
     fn a_request_has_the_time_that_a_copy_of_a_large_file_takes() {

@@ -15,7 +15,7 @@ use http_body::Body;
 use tower::Service;
 
 use super::caller::Said;
-use super::{Admitted, Authority, Door};
+use super::{Admitted, Authority, Caller, Door};
 use crate::body::discard;
 use crate::error::ApiError;
 use crate::request_id::REQUEST_ID;
@@ -86,12 +86,16 @@ where
     if let Some(caller) = &caller {
         parts.extensions.insert(caller.clone());
     }
-    let response = inner.call(Request::from_parts(parts, body)).await.unwrap_or_else(|never| match never {});
-    if let Some(id) = recorded {
+    let mut response =
+        inner.call(Request::from_parts(parts, body)).await.unwrap_or_else(|never| match never {});
+    if let Some(kept) = caller.as_ref().and_then(Caller::has_its_answer) {
+        response.extensions_mut().insert(kept);
+    }
+    if let (Some(id), Some(app)) = (recorded, by.app()) {
         // Only the handler reads the body, and what is recorded before it is done says what, where and by which token.
         let Said { by: asked_by, reason, change } = caller.map(|caller| caller.said()).unwrap_or_default();
         let settled = Settled { outcome: response.status().as_u16(), by: asked_by, reason, change };
-        if let Err(error) = by.app().store.settle(id, settled).await {
+        if let Err(error) = app.store.settle(id, settled).await {
             // What was asked for is done, and recorded; only its outcome is not.
             tracing::warn!(audit_id = %id, error = error.report(), "the outcome of an audited request could not be noted");
         }
@@ -106,13 +110,20 @@ async fn admit(
     request: &Parts,
 ) -> Result<(Admitted, Option<AuditId>), ApiError> {
     let admitted = by.authorize(door, request).await?;
+    if let Some(caller) = &admitted.caller {
+        caller.hears_an_answer();
+        if let Some(app) = by.app().filter(|_| admitted.rule.at_length) {
+            caller.keep_room_for_tasks(app, 1).await?;
+        }
+    }
     let recorded = if admitted.rule.audited { Some(record(by, &admitted, request).await?) } else { None };
     Ok((admitted, recorded))
 }
 
 /// Records what is asked for, before it is done: what cannot be recorded is not done.
 async fn record(by: &Authority, admitted: &Admitted, request: &Parts) -> Result<AuditId, ApiError> {
-    let app = by.app();
+    // Where nobody knows callers, no route is audited.
+    let app = by.app().ok_or_else(ApiError::internal)?;
     let token = admitted.caller.as_ref().and_then(|caller| caller.token());
     let request_id = request.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let entry = AuditEntry {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::{Admitted, Authenticator, BehindAuthorizer, Door, Vouched};
+use super::{Access, Admitted, Authenticator, BehindAuthorizer, Door, Vouched};
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -17,13 +17,17 @@ pub enum Authority {
     Header(Arc<Authenticator>),
     /// An authorizer in front of this process, by the [`Vouched`] among the request's extensions. Headers say nothing.
     Authorizer(Arc<BehindAuthorizer>),
+    /// Nobody: of a program that has no store to know callers by, and whose routes are open.
+    Nobody,
 }
 
 impl Authority {
-    pub(super) fn app(&self) -> &App {
+    /// The app whose callers it knows, if it knows any.
+    pub(super) fn app(&self) -> Option<&App> {
         match self {
-            Self::Header(by) => by.app(),
-            Self::Authorizer(by) => by.app(),
+            Self::Header(by) => Some(by.app()),
+            Self::Authorizer(by) => Some(by.app()),
+            Self::Nobody => None,
         }
     }
 
@@ -35,6 +39,14 @@ impl Authority {
                 by.admit_who(rule, || door.credentials.presented(request), door.guests.as_deref()).await
             }
             Self::Authorizer(by) => Vouched::admit(request.extensions.get(), by, rule),
+            Self::Nobody if rule.access == Access::Open => Ok(Admitted { rule, caller: None }),
+            Self::Nobody => {
+                tracing::error!(
+                    operation = rule.operation,
+                    "a route that needs a caller stands where nobody knows any"
+                );
+                Err(ApiError::internal())
+            }
         }
     }
 }
@@ -50,6 +62,7 @@ impl fmt::Debug for Authority {
         match self {
             Self::Header(by) => f.debug_tuple("Header").field(by).finish(),
             Self::Authorizer(_) => f.debug_tuple("Authorizer").finish_non_exhaustive(),
+            Self::Nobody => f.write_str("Nobody"),
         }
     }
 }

@@ -188,18 +188,23 @@ impl Caller {
         Ok(())
     }
 
-    /// What a claim found, without the tasks of an earlier claim of the same name that was made with other bounds.
-    pub fn sift(&self, answer: ClaimAnswer) -> ClaimAnswer {
+    /// What a claim found, without the tasks of an earlier claim of the same name that was made with other bounds, or for more than
+    /// `most`.
+    pub fn sift(&self, answer: ClaimAnswer, most: u32) -> ClaimAnswer {
         match answer {
-            ClaimAnswer::Leased(mut tasks) if self.is_bound() => {
-                tasks.retain(|task| self.sees(task));
+            ClaimAnswer::Leased(mut tasks) => {
+                if self.is_bound() {
+                    tasks.retain(|task| self.sees(task));
+                }
+                // It has kept room for as many as it asks for.
+                tasks.truncate(most as usize);
                 if tasks.is_empty() {
                     ClaimAnswer::Nothing(Nothing::RequestSpent)
                 } else {
                     ClaimAnswer::Leased(tasks)
                 }
             }
-            answer => answer,
+            nothing @ ClaimAnswer::Nothing(_) => nothing,
         }
     }
 

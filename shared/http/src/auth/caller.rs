@@ -1,6 +1,6 @@
 //! Who asks.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::extract::FromRequestParts;
 use baton_api::ProblemCode;
@@ -12,17 +12,44 @@ use http::{HeaderMap, HeaderValue};
 use super::authenticator::check_status;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::room::{COUNTED, Kept};
 
 /// Who asks, as far as is known. A handler that takes it works only behind [`super::Authenticate`]. Copies are of one
 /// request.
 #[derive(Clone, Debug)]
 pub struct Caller {
     token: Option<Arc<Token>>,
-    said: Arc<OnceLock<Said>>,
-    changed: Arc<OnceLock<SettingChange>>,
+    request: Arc<OfRequest>,
     /// Its bounds, once they were asked for: a request may end a thousand attempts.
     bounds: OnceLock<Bounds>,
     trace: Option<Arc<Traced>>,
+}
+
+/// What belongs to the request, and is shared by the copies of its caller.
+#[derive(Debug, Default)]
+struct OfRequest {
+    said: OnceLock<Said>,
+    changed: OnceLock<SettingChange>,
+    keeping: Mutex<Keeping>,
+}
+
+impl OfRequest {
+    fn keeping(&self) -> MutexGuard<'_, Keeping> {
+        // Each statement that writes it leaves it whole.
+        self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a request keeps of the room for answers.
+#[derive(Debug, Default)]
+enum Keeping {
+    /// Nothing, as no answer goes out: what asks within the process, or by a queue, or goes on once it was answered.
+    #[default]
+    Never,
+    /// Nothing yet.
+    Nothing,
+    /// Room for its answer.
+    Room(Arc<Kept>),
 }
 
 /// What a request says of itself, for the audit log.
@@ -36,24 +63,12 @@ pub(super) struct Said {
 impl Caller {
     /// A caller that needs no token, as on a loopback address: it may do everything.
     pub fn unrestricted() -> Self {
-        Self {
-            token: None,
-            said: Arc::default(),
-            changed: Arc::default(),
-            bounds: OnceLock::new(),
-            trace: None,
-        }
+        Self { token: None, request: Arc::default(), bounds: OnceLock::new(), trace: None }
     }
 
     /// The caller that presented this token.
     pub fn of(token: Token) -> Self {
-        Self {
-            token: Some(Arc::new(token)),
-            said: Arc::default(),
-            changed: Arc::default(),
-            bounds: OnceLock::new(),
-            trace: None,
-        }
+        Self { token: Some(Arc::new(token)), request: Arc::default(), bounds: OnceLock::new(), trace: None }
     }
 
     /// The token that was presented, if one was.
@@ -76,20 +91,72 @@ impl Caller {
     pub fn asks(&self, by: Option<Label>, reason: Option<&str>) -> Option<Label> {
         let said = Said { by: by.clone(), reason: reason.map(str::to_owned), change: None };
         // A handler says it once; what was said first stands.
-        let _ = self.said.set(said);
+        let _ = self.request.said.set(said);
         by.or_else(|| self.name())
     }
 
     /// Notes for the audit log what a setting was and is, in words.
     pub fn has_changed(&self, from: Option<String>, to: Option<String>) {
         // A request changes one setting.
-        let _ = self.changed.set(SettingChange { from, to });
+        let _ = self.request.changed.set(SettingChange { from, to });
     }
 
     /// What the request has said of itself until now.
     pub(super) fn said(&self) -> Said {
-        let said = self.said.get().cloned().unwrap_or_default();
-        Said { change: self.changed.get().cloned(), ..said }
+        let said = self.request.said.get().cloned().unwrap_or_default();
+        Said { change: self.request.changed.get().cloned(), ..said }
+    }
+
+    /// Keeps room for an answer of up to so many bytes. To be asked for before anything is done, where what is done must be told. What
+    /// is told in less than is counted needs none.
+    ///
+    /// # Errors
+    /// 503 if there is none: nothing may be done.
+    pub async fn keep_room(&self, app: &App, bytes: usize) -> Result<(), ApiError> {
+        if bytes <= COUNTED {
+            return Ok(());
+        }
+        {
+            let mut keeping = self.request.keeping();
+            match &*keeping {
+                Keeping::Never => return Ok(()),
+                Keeping::Room(kept) if kept.bytes >= bytes => return Ok(()),
+                // Who waits for room keeps none meanwhile: two such could wait for each other.
+                Keeping::Nothing | Keeping::Room(_) => *keeping = Keeping::Nothing,
+            }
+        }
+        let kept = app.room.keep(bytes).await?;
+        *self.request.keeping() = Keeping::Room(Arc::new(kept));
+        Ok(())
+    }
+
+    /// Keeps room for an answer that tells of so many tasks, as [`Self::keep_room`] does.
+    ///
+    /// # Errors
+    /// Those of [`Self::keep_room`].
+    pub async fn keep_room_for_tasks(&self, app: &App, number: u32) -> Result<(), ApiError> {
+        self.keep_room(app, app.room.for_tasks(number as usize, &app.limits())).await
+    }
+
+    /// Gives back what is kept: nothing was done that is to be told at length.
+    pub fn give_room_back(&self) {
+        let mut keeping = self.request.keeping();
+        if let Keeping::Room(_) = &*keeping {
+            *keeping = Keeping::Nothing;
+        }
+    }
+
+    /// An answer goes out to it, for which room may be kept.
+    pub(super) fn hears_an_answer(&self) {
+        *self.request.keeping() = Keeping::Nothing;
+    }
+
+    /// There is the answer: what is kept for it. Whatever goes on from here keeps nothing more.
+    pub(super) fn has_its_answer(&self) -> Option<Arc<Kept>> {
+        match std::mem::take(&mut *self.request.keeping()) {
+            Keeping::Room(kept) => Some(kept),
+            Keeping::Never | Keeping::Nothing => None,
+        }
     }
 
     /// The span of the caller's that the request is a part of, as its headers say.

@@ -32,6 +32,9 @@ pub struct Rule {
     pub access: Access,
     /// Whether it is recorded in the audit log.
     pub audited: bool,
+    /// Whether it answers at length to what changes something, as with a whole task: room for that is kept before it is done.
+    /// What claims, or does many things at once, keeps its own.
+    pub at_length: bool,
     /// Whether a dialect beside Baton may have the path instead.
     pub yields: bool,
 }
@@ -57,9 +60,9 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/task-ids", "find_task_ids", &[Producer]),
     Rule::get("/v1/generations", "list_generations", &[Producer]),
     Rule::get("/v1/generations/{id}", "get_generation", &[Producer, Worker]),
-    Rule::post("/v1/tasks/{id}/cancel", "cancel_task", &[Producer]).audited(),
-    Rule::post("/v1/tasks/{id}/retry", "retry_task", OPERATOR).audited(),
-    Rule::patch("/v1/tasks/{id}", "change_task", OPERATOR).audited(),
+    Rule::post("/v1/tasks/{id}/cancel", "cancel_task", &[Producer]).audited().at_length(),
+    Rule::post("/v1/tasks/{id}/retry", "retry_task", OPERATOR).audited().at_length(),
+    Rule::patch("/v1/tasks/{id}", "change_task", OPERATOR).audited().at_length(),
     Rule::post("/v1/tasks/bulk", "bulk_tasks", OPERATOR).audited(),
     Rule::get("/v1/bulk", "list_bulks", OPERATOR),
     Rule::get("/v1/bulk/{id}", "get_bulk", OPERATOR),
@@ -72,17 +75,17 @@ pub const RULES: &[Rule] = &[
     Rule::post("/v1/workers/{worker}/heartbeat", "heartbeat", &[Worker]),
     Rule::get("/v1/workers", "list_workers", OPERATOR),
     Rule::get("/v1/workers/{worker}", "get_worker", &[Worker]),
-    Rule::post("/v1/workers/{worker}/drain", "drain_worker", OPERATOR).audited(),
-    Rule::post("/v1/workers/{worker}/stop", "stop_worker", OPERATOR).audited(),
-    Rule::post("/v1/workers/{worker}/run", "run_worker", OPERATOR).audited(),
+    Rule::post("/v1/workers/{worker}/drain", "drain_worker", OPERATOR).audited().at_length(),
+    Rule::post("/v1/workers/{worker}/stop", "stop_worker", OPERATOR).audited().at_length(),
+    Rule::post("/v1/workers/{worker}/run", "run_worker", OPERATOR).audited().at_length(),
     Rule::get("/v1/queues", "list_queues", &[Producer]),
     Rule::get("/v1/queues/{queue}", "get_queue", &[Producer]),
     Rule::post("/v1/queues/{queue}/pause", "pause_queue", OPERATOR).audited(),
     Rule::post("/v1/queues/{queue}/resume", "resume_queue", OPERATOR).audited(),
     Rule::post("/v1/queues/{queue}/order", "order_queue", OPERATOR).audited(),
-    Rule::post("/v1/queues/{queue}/supply", "set_supply", OPERATOR).audited(),
+    Rule::post("/v1/queues/{queue}/supply", "set_supply", OPERATOR).audited().at_length(),
     Rule::get("/v1/queues/{queue}/supply", "get_supply", OPERATOR),
-    Rule::post("/v1/queues/{queue}/supply/unset", "unset_supply", OPERATOR).audited(),
+    Rule::post("/v1/queues/{queue}/supply/unset", "unset_supply", OPERATOR).audited().at_length(),
     Rule::get("/v1/supplies", "list_supplies", OPERATOR),
     Rule::patch("/v1/queues/{queue}/defaults", "set_queue_defaults", OPERATOR).audited(),
     Rule::get("/v1/config", "list_config", OPERATOR),
@@ -94,20 +97,21 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/limits", "list_limits", OPERATOR),
     Rule::post("/v1/projects/{project}/owner", "set_owner", OPERATOR).audited(),
     Rule::get("/v1/projects", "list_projects", OPERATOR),
-    Rule::post("/v1/schedules", "set_schedule", &[Producer]).audited(),
+    Rule::post("/v1/schedules", "set_schedule", &[Producer]).audited().at_length(),
     Rule::get("/v1/schedules", "list_schedules", &[Producer]),
     Rule::get("/v1/schedules/{name}", "get_schedule", &[Producer]),
-    Rule::post("/v1/schedules/{name}/pause", "pause_schedule", &[Producer]).audited(),
-    Rule::post("/v1/schedules/{name}/resume", "resume_schedule", &[Producer]).audited(),
-    Rule::post("/v1/schedules/{name}/delete", "delete_schedule", &[Producer]).audited(),
+    Rule::post("/v1/schedules/{name}/pause", "pause_schedule", &[Producer]).audited().at_length(),
+    Rule::post("/v1/schedules/{name}/resume", "resume_schedule", &[Producer]).audited().at_length(),
+    Rule::post("/v1/schedules/{name}/delete", "delete_schedule", &[Producer]).audited().at_length(),
     Rule::get("/v1/stats", "get_stats", OPERATOR),
     Rule::get("/v1/logs", "list_logs", OPERATOR),
     Rule::get("/v1/timeline", "list_timeline", &[Producer]),
     Rule::get("/v1/events", "hear_events", &[Producer]),
-    Rule::post("/v1/reap", "reap", OPERATOR).audited(),
+    Rule::post("/v1/reap", "reap", OPERATOR).audited().at_length(),
     Rule::get("/v1/reaper", "show_reaper", OPERATOR),
     Rule::post("/v1/tokens", "create_token", OPERATOR).audited(),
     Rule::get("/v1/tokens", "list_tokens", OPERATOR),
+    Rule::get("/v1/token", "get_own_token", &[Producer, Worker]),
     Rule::post("/v1/tokens/{id}/revoke", "revoke_token", OPERATOR).audited(),
     Rule::get("/v1/audit", "list_audit", OPERATOR),
 ];
@@ -128,10 +132,10 @@ pub const FILE_RULES: &[Rule] = &[
 /// (`docs/fleet.md`).
 pub const FLEET_RULES: &[Rule] = &[
     Rule::get("/v1/fleet", "list_groups", OPERATOR),
-    Rule::post("/v1/fleet/{group}/start", "start_group", OPERATOR).audited(),
-    Rule::post("/v1/fleet/{group}/stop", "stop_group", OPERATOR).audited(),
-    Rule::post("/v1/fleet/{group}/restart", "restart_group", OPERATOR).audited(),
-    Rule::post("/v1/fleet/{group}/scale", "scale_group", OPERATOR).audited(),
+    Rule::post("/v1/fleet/{group}/start", "start_group", OPERATOR).audited().at_length(),
+    Rule::post("/v1/fleet/{group}/stop", "stop_group", OPERATOR).audited().at_length(),
+    Rule::post("/v1/fleet/{group}/restart", "restart_group", OPERATOR).audited().at_length(),
+    Rule::post("/v1/fleet/{group}/scale", "scale_group", OPERATOR).audited().at_length(),
 ];
 
 /// The rules of metrics, which only a server has, and which are no JSON (`docs/metrics.md`).
@@ -198,13 +202,19 @@ impl Rule {
         operation: &'static str,
         access: Access,
     ) -> Self {
-        Self { method, path, operation, access, audited: false, yields: false }
+        Self { method, path, operation, access, audited: false, at_length: false, yields: false }
     }
 
     /// The same, recorded in the audit log.
     #[must_use]
     pub const fn audited(self) -> Self {
         Self { audited: true, ..self }
+    }
+
+    /// The same, which answers a change at length.
+    #[must_use]
+    pub const fn at_length(self) -> Self {
+        Self { at_length: true, ..self }
     }
 
     /// The same, whose path a dialect beside Baton may have instead.

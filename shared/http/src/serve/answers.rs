@@ -1,13 +1,11 @@
-//! Answers on their way: how much memory all of them may hold together, until their callers have taken them.
+//! Answers on their way, until their callers have taken them.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
-use baton_api::ProblemCode;
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_TYPE;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -15,85 +13,38 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::stage::Stage;
 use crate::dialect::Asked;
 use crate::envelope::tell;
-use crate::error::ApiError;
 use crate::request_id::REQUEST_ID;
-
-/// Smaller answers are not counted: most are, and a connection's own buffers hold as much.
-const COUNTED: u64 = 16 * 1024;
+use crate::room::{COUNTED, Held, Kept, Room, Unchanged, no_room};
 
 /// What an answer holds that is read in parts: one of them, and what the HTTP library keeps to be written (about 400 KiB).
 const IN_PARTS: usize = 512 * 1024;
 
-/// The bytes of all answers that are not taken yet.
-#[derive(Debug)]
-pub(super) struct Answers {
-    held: AtomicUsize,
-    most: usize,
-}
-
-/// A part of those bytes, as long as it lives.
-#[derive(Debug)]
-pub(super) struct Held {
-    of: Arc<Answers>,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.of.held.fetch_sub(self.bytes, Ordering::Relaxed);
+/// Lets an answer go out if there is room for it. Only what was asked and changed nothing is refused for want of room: a change
+/// is made, and its caller is to hear of it. Room that was kept for it is given back once it is counted as large as it is.
+pub(super) fn admit(
+    room: &Arc<Room>,
+    mut response: Response,
+    changes: bool,
+    asked: Option<&Asked>,
+) -> (Response, Hold) {
+    let kept = response.extensions_mut().remove::<Arc<Kept>>();
+    let unchanged = response.extensions_mut().remove::<Unchanged>();
+    // How many may listen has a bound of its own, and one that takes nothing is broken off: counted as lists are, 256 would
+    // fill the room while nothing of theirs waits.
+    if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream") {
+        return (response, None);
     }
-}
-
-impl Answers {
-    /// Answers of up to `most` bytes in all.
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), most })
+    let bytes = match response.body().size_hint().exact() {
+        Some(bytes) if bytes <= COUNTED as u64 => return (response, None),
+        Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX / 2),
+        None => IN_PARTS,
+    };
+    // A GET may change something, too, where a dialect has it so.
+    let has_changed = kept.is_some() || (changes && unchanged.is_none());
+    match room.hold(bytes, has_changed) {
+        Some(held) => (response, Some(Arc::new(held))),
+        None => (instead_of(&response, asked), None),
     }
-
-    /// Whether there is no room for another large answer.
-    pub(super) fn are_full(&self) -> bool {
-        self.held.load(Ordering::Relaxed) >= self.most
-    }
-
-    /// Counts an answer in. One alone may be as large as it is, as it could never be given otherwise.
-    fn hold(self: &Arc<Self>, bytes: usize, beyond: bool) -> Option<Held> {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held { of: Arc::clone(self), bytes };
-        (beyond || before == 0 || before.saturating_add(bytes) <= self.most).then_some(held)
-    }
-
-    /// Lets an answer go out if there is room for it. Only what was asked and changed nothing is refused for want of
-    /// room: a change is made, and its caller is to hear of it.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        response: Response,
-        changes: bool,
-        asked: Option<&Asked>,
-    ) -> (Response, Hold) {
-        // How many may listen has a bound of its own, and one that takes nothing is broken off: counted as lists are, 256 would
-        // fill the room while nothing of theirs waits.
-        if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream") {
-            return (response, None);
-        }
-        let bytes = match response.body().size_hint().exact() {
-            Some(bytes) if bytes <= COUNTED => return (response, None),
-            Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX / 2),
-            None => IN_PARTS,
-        };
-        match self.hold(bytes, changes) {
-            Some(held) => (response, Some(Arc::new(held))),
-            None => (instead_of(&response, asked), None),
-        }
-    }
-}
-
-/// What to answer where there is no room for more.
-pub(super) fn no_room() -> ApiError {
-    ApiError::new(
-        ProblemCode::Busy,
-        "too many large answers wait for their callers to take them, and nothing was done; try again in a second, or ask \
-         for less at once",
-    )
 }
 
 fn instead_of(response: &Response, asked: Option<&Asked>) -> Response {
@@ -181,22 +132,47 @@ mod tests {
 
     #[test]
     fn answers_hold_their_room_until_the_last_piece_is_gone() {
-        let answers = Answers::new(100_000);
-        let (first, hold) = answers.admit(answer(60_000), false, None);
-        assert!(first.status().is_success() && !answers.are_full());
-        let (refused, none) = answers.admit(answer(60_000), false, None);
+        let room = Room::new(100_000);
+        let (first, hold) = admit(&room, answer(60_000), false, None);
+        assert!(first.status().is_success());
+        let (refused, none) = admit(&room, answer(60_000), false, None);
         assert_eq!(refused.status(), 503);
         assert!(none.is_none());
         // A change was made, and is told.
-        let (told, change) = answers.admit(answer(60_000), true, None);
-        assert!(told.status().is_success() && answers.are_full());
+        let (told, change) = admit(&room, answer(60_000), true, None);
+        assert!(told.status().is_success() && room.held() == 120_000);
         // What is small is always told.
-        assert!(answers.admit(answer(1_000), false, None).0.status().is_success());
+        assert!(admit(&room, answer(1_000), false, None).0.status().is_success());
         let piece = Piece { bytes: Bytes::new(), _hold: hold.clone() };
         drop((hold, change));
-        assert_eq!(answers.held.load(Ordering::Relaxed), 60_000);
+        assert_eq!(room.held(), 60_000);
         drop(piece);
-        assert_eq!(answers.held.load(Ordering::Relaxed), 0);
-        assert!(answers.admit(answer(900_000), false, None).0.status().is_success(), "one alone");
+        assert_eq!(room.held(), 0);
+        assert!(admit(&room, answer(900_000), false, None).0.status().is_success(), "one alone");
+    }
+
+    #[test]
+    fn what_changes_nothing_is_refused_whatever_its_method() {
+        let room = Room::new(100_000);
+        let _full = room.hold(100_000, false);
+        let mut read = answer(60_000);
+        read.extensions_mut().insert(Unchanged);
+        assert_eq!(admit(&room, read, true, None).0.status(), 503);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_room_was_kept_for_holds_what_it_comes_to() {
+        let room = Room::new(100_000);
+        let kept = Arc::new(room.keep(40_000).await.unwrap());
+        assert_eq!(room.held(), 40_000);
+        let mut told = answer(20_000);
+        told.extensions_mut().insert(kept);
+        let (told, hold) = admit(&room, told, false, None);
+        assert!(told.status().is_success() && hold.is_some());
+        assert_eq!(room.held(), 20_000);
+        let mut small = answer(10);
+        small.extensions_mut().insert(Arc::new(room.keep(40_000).await.unwrap()));
+        assert!(admit(&room, small, true, None).1.is_none());
+        assert_eq!(room.held(), 20_000, "what is small holds nothing");
     }
 }

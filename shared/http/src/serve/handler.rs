@@ -1,7 +1,7 @@
 //! The requests of one connection: handed to the envelope, and their answers to the HTTP library.
 
 use std::convert::Infallible;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,12 +14,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::answers::{Answers, Taken, no_room};
+use super::answers::{Taken, admit};
 use super::stage::{At, Stage};
 use crate::body::waits_for_continue;
 use crate::dialect::Asked;
-use crate::envelope::{Envelope, tell};
-use crate::request_id::REQUEST_ID;
+use crate::envelope::Envelope;
+use crate::room::Room;
 
 /// A request's body as it comes, which says when it has come whole.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Body for Arriving {
 pub(super) struct Handler<S> {
     pub(super) envelope: Envelope<S>,
     pub(super) stage: Arc<Stage>,
-    pub(super) answers: Arc<Answers>,
+    pub(super) room: Arc<Room>,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Handler<S>
@@ -74,21 +74,12 @@ where
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
         let waits = !whole && waits_for_continue(request.headers());
         let asked = self.envelope.asked(request.uri().path());
-        let may_wait = || self.envelope.may_wait(request.uri().path(), asked.as_ref());
-        // What is claimed is given out, and told at length: better not to begin.
-        let answer = if changes && self.answers.are_full() && may_wait() {
-            let id = self.envelope.request_ids().of(request.headers().get(REQUEST_ID));
-            let mut response = tell(no_room(), id.to_str().ok(), asked.as_ref());
-            response.headers_mut().insert(REQUEST_ID, id);
-            Box::pin(ready(Ok(response)))
-        } else {
-            let stage = Arc::clone(&self.stage);
-            self.envelope.clone().call(request.map(|body| Arriving { body, stage }))
-        };
+        let stage = Arc::clone(&self.stage);
+        let answer = self.envelope.clone().call(request.map(|body| Arriving { body, stage }));
         Answering {
             answer,
             stage: Arc::clone(&self.stage),
-            answers: Arc::clone(&self.answers),
+            room: Arc::clone(&self.room),
             asked,
             changes,
             waits,
@@ -100,7 +91,7 @@ where
 pub(super) struct Answering {
     answer: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>,
     stage: Arc<Stage>,
-    answers: Arc<Answers>,
+    room: Arc<Room>,
     /// The dialect that it is answered in.
     asked: Option<Asked>,
     /// Whether the request may change something.
@@ -124,7 +115,7 @@ impl Future for Answering {
             self.stage.switched();
             return Poll::Ready(Ok(response.map(|body| Taken::new(body, None, Arc::clone(&self.stage)))));
         }
-        let (response, hold) = self.answers.admit(response, self.changes, self.asked.as_ref());
+        let (response, hold) = admit(&self.room, response, self.changes, self.asked.as_ref());
         self.stage.answered();
         Poll::Ready(Ok(response.map(|body| Taken::new(body, hold, Arc::clone(&self.stage)))))
     }

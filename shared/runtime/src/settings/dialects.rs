@@ -20,7 +20,7 @@ pub struct DialectSettings {
     /// That of the multi-agent orchestrator.
     pub orchestrator: OrchestratorSettings,
     /// That of the cognitive platform's task table.
-    pub task_table: DialectPlace,
+    pub task_table: TaskTableSettings,
 }
 
 impl DialectSettings {
@@ -31,7 +31,7 @@ impl DialectSettings {
             ("drift", &self.drift),
             ("edge-functions", &self.edge_functions.place),
             ("orchestrator", &self.orchestrator.place),
-            ("task-table", &self.task_table),
+            ("task-table", &self.task_table.place),
         ]
     }
 }
@@ -105,6 +105,18 @@ pub struct OrchestratorSettings {
     pub repository: String,
     /// That repository's branch.
     pub branch: String,
+    /// The origins of web pages that are let in besides those from this machine, and that may read answers: `null` is that of a page
+    /// which was opened from a file.
+    pub origins: Vec<String>,
+}
+
+/// How the task table's dialect is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskTableSettings {
+    /// Where.
+    pub place: DialectPlace,
+    /// Whether a new task whose client does not say runs at once, as later versions of the old server have it.
+    pub late: bool,
 }
 
 /// The keys of a dialect's place.
@@ -152,8 +164,15 @@ pub(super) fn read(reader: &mut Reader<'_>, tokens: TokensNeeded) -> DialectSett
             timeout: reader.seconds("dialects.orchestrator.timeout_seconds", 0.0..=31_536_000.0),
             repository: reader.text("dialects.orchestrator.repository", plain).unwrap_or_default(),
             branch: reader.text("dialects.orchestrator.branch", plain).unwrap_or_default(),
+            origins: reader
+                .list("dialects.orchestrator.origins", "a list of origins of web pages", origins)
+                .map(|lists| lists.concat())
+                .unwrap_or_default(),
         },
-        task_table: place(reader, &keys!("task-table"), tokens),
+        task_table: TaskTableSettings {
+            place: place(reader, &keys!("task-table"), tokens),
+            late: reader.flag("dialects.task-table.late"),
+        },
     };
     refuse_shared_addresses(reader, &settings);
     settings
@@ -214,6 +233,24 @@ fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> DialectP
         None => tokens.at_server,
     };
     DialectPlace { on: on || listen.is_some(), listen, prefix, tokens_required }
+}
+
+/// Origins of web pages, with commas between them where they are one text.
+fn origins(text: &str) -> Result<Vec<String>, Expected> {
+    let one = |origin: &str| {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let is_host = |host: &str| {
+            !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~:[]".contains(&c))
+        };
+        let expected =
+            "null for pages that were opened from a file, or an origin, such as http://localhost:3000";
+        if origin == "null" || host.is_some_and(is_host) {
+            Ok(origin.to_ascii_lowercase())
+        } else {
+            Err(Expected::text(expected, origin))
+        }
+    };
+    text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(one).collect()
 }
 
 /// Two dialects cannot listen on one address: each is alone at its own.

@@ -277,9 +277,24 @@ fn a_dialect_is_off_unless_it_is_turned_on_or_has_an_address() {
     assert_eq!(assistant.place.listen.unwrap().port(), 8000);
     assert_eq!((assistant.place.prefix.as_str(), assistant.log_bytes), ("/old", 2 << 20));
     assert!(settings.dialects.drift.on && settings.dialects.edge_functions.place.on);
-    assert!(!settings.dialects.orchestrator.place.on && !settings.dialects.task_table.on);
+    assert!(!settings.dialects.orchestrator.place.on && !settings.dialects.task_table.place.on);
     let settings = load(None, &[], &[("dialects.task-table.on", "true")]).unwrap();
-    assert!(settings.dialects.task_table.on);
+    assert!(settings.dialects.task_table.place.on && !settings.dialects.task_table.late);
+}
+
+#[test]
+fn origins_of_pages_are_a_list_or_a_text_with_commas() {
+    let expected = ["null", "http://localhost:3000"];
+    assert!(Settings::defaults().unwrap().dialects.orchestrator.origins.is_empty());
+    let file = "[dialects.orchestrator]\norigins = [\"null\", \"http://localhost:3000\"]\n";
+    let text = [("BATON_DIALECTS_ORCHESTRATOR_ORIGINS", "null, http://LOCALHOST:3000")];
+    for settings in [load(Some(file), &[], &[]), load(None, &text, &[])] {
+        assert_eq!(settings.unwrap().dialects.orchestrator.origins, expected);
+    }
+    for wrong in ["*", "localhost:3000", "http://localhost:3000/", "file://"] {
+        let error = load(None, &[], &[("dialects.orchestrator.origins", wrong)]).unwrap_err();
+        assert!(error.contains("dialects.orchestrator.origins: expected null for pages"), "{wrong}: {error}");
+    }
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use baton_model::{LimitBook, LimitOn, TaskId, Timestamp};
+use baton_model::{LimitBook, LimitOn, QueueName, TaskId, Timestamp};
 use baton_store::{Nothing, StoreError};
 
 use super::lock;
 use crate::look::Candidate;
+use crate::queue::StoredQueue;
 
 /// How many tasks that limits have let go of one claim passes over while the limits are full; further ones are put aside again, so
 /// that no claim reads without bound.
@@ -24,6 +25,8 @@ pub(crate) struct Limiting {
     is_on: bool,
     /// Tasks that it has passed over.
     passed: Mutex<HashSet<TaskId>>,
+    /// Those of them that it has passed over as they were not as the index told.
+    stale: Mutex<HashSet<TaskId>>,
     /// Tasks that it has picked, while it looks for more, and whose they are where their queue is fair.
     picked: Mutex<HashMap<TaskId, Option<LimitOn>>>,
     /// Tasks that it has passed over and left where claims look, by the limit that has let go of them and is full.
@@ -60,6 +63,22 @@ impl Limiting {
         self.is_on && (lock(&self.passed).contains(&task) || lock(&self.picked).contains_key(&task))
     }
 
+    /// Whether the tasks of some key of a queue are given out one after the other, so that a claim has to know what comes before what it
+    /// takes.
+    pub(crate) fn gives_in_sequence(&self, queue: &QueueName) -> bool {
+        self.is_on && self.book.has_sequences(queue)
+    }
+
+    /// The same, of any of these queues.
+    pub(crate) fn gives_in_sequence_of(&self, queues: &[&StoredQueue]) -> bool {
+        queues.iter().any(|queue| self.gives_in_sequence(&queue.name))
+    }
+
+    /// Whether the claim has passed a task over as it was not as the index told: it may wait for all that.
+    pub(crate) fn was_stale(&self, task: TaskId) -> bool {
+        lock(&self.stale).contains(&task)
+    }
+
     /// Notes what the claim has picked.
     pub(super) fn pick(&self, picked: &[Candidate<'_>]) -> Result<(), StoreError> {
         let mut all = HashMap::with_capacity(picked.len());
@@ -79,6 +98,12 @@ impl Limiting {
     /// Has the claim look at a task no more.
     pub(super) fn skip(&self, task: TaskId) {
         lock(&self.passed).insert(task);
+    }
+
+    /// The same, of one that is not as the index tells.
+    pub(super) fn skip_stale(&self, task: TaskId) {
+        lock(&self.stale).insert(task);
+        self.skip(task);
     }
 
     pub(super) fn pass(&self, task: TaskId, on: &LimitOn, next_at: Option<Timestamp>) {

@@ -214,7 +214,8 @@ impl Inner {
         Ok(strayed)
     }
 
-    fn waits_as<'a>(&self, task: &'a Stored, on: &LimitOn, one: &Waiting) -> Option<&'a Waits> {
+    /// Where a task waits, if it does so as an item of the list of a limit tells it.
+    pub(super) fn waits_as<'a>(&self, task: &'a Stored, on: &LimitOn, one: &Waiting) -> Option<&'a Waits> {
         let waits = task.rest.as_ref().and_then(|rest| rest.waits.as_ref());
         let queued = task.head.state.state() == State::Queued;
         waits.filter(|waits| queued && waits.on == *on && waits.place == one.place)

@@ -291,11 +291,19 @@ impl Inner {
         if ended.is_empty() && let_go.is_empty() {
             return Ok(false);
         }
+        // Whoever ended an attempt gives its place back next, and may not have come to it: a task that waits for its retry is not to lose
+        // its place meanwhile.
+        let holds_retries = self.known_book().await?.rules_of(on).is_some_and(|rules| rules.holds_retries);
+        let ids = ended.iter().filter_map(|lease| task_of(lease)).map(|(id, _)| id.to_string());
+        let held: Vec<String> = ids.filter(|id| holds_retries && holds(id)).collect();
         let mut change = lasting(on, now);
         if !ended.is_empty() {
             change = change.take_out("ls", texts(ended));
         }
-        if !let_go.is_empty() {
+        // One write adds to a set or takes out of it, and does not do both: what is left over is found again.
+        if !held.is_empty() {
+            change = change.add("hd", texts(held));
+        } else if !let_go.is_empty() {
             change = change.take_out("hd", texts(let_go));
         }
         let standing = self.change_standing(on, &change).await?;

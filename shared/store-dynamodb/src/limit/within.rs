@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::order::Place;
 use baton_model::transition::Change;
-use baton_model::{LimitBook, LimitOn, LimitRules, QueueName, Standing, TaskId, Timestamp};
+use baton_model::{LimitBook, LimitOn, LimitRules, QueueName, Standing, TaskId, TaskState, Timestamp};
 use baton_store::{Nothing, StoreError};
 
+use super::sequence::{Order, in_sequence, is_as_told};
 use super::standing::{StoredStanding, adding, standing_key};
 use super::wait::{Stopped, due_item, moves};
 use crate::attr::{Item, texts};
@@ -54,16 +55,23 @@ pub(super) struct Stop {
 
 /// Judges tasks by what stands under their limits, and by what a claim is about to take.
 pub(super) struct Judge<'a> {
-    book: &'a LimitBook,
+    pub(super) book: &'a LimitBook,
     now: Timestamp,
-    standings: HashMap<LimitOn, StoredStanding>,
+    pub(super) standings: HashMap<LimitOn, StoredStanding>,
     /// What stands under the limits of what the claim is about to take, once it has.
     taken: HashMap<LimitOn, Standing>,
+    /// What comes behind others of its sequence.
+    pub(super) order: Order,
 }
 
 impl Judge<'_> {
     pub(super) fn standing(&self, on: &LimitOn) -> StoredStanding {
         self.standings.get(on).cloned().unwrap_or_default()
+    }
+
+    /// Whether somebody may wait at a limit.
+    pub(super) fn is_waited_at(&self, on: &LimitOn) -> bool {
+        self.standings.get(on).is_some_and(|standing| standing.is_waited_at)
     }
 
     fn counts(&self, on: &LimitOn, rules: &LimitRules) -> Standing {
@@ -76,7 +84,8 @@ impl Judge<'_> {
     }
 
     /// What does not let a task start: the limit that has let go of it before, else the first one. So it goes to and fro between
-    /// no two limits that are both full.
+    /// no two limits that are both full. The limit of its key does not either while another comes before it that the claim does not have
+    /// in hand.
     pub(super) fn stop(&self, task: &Stored) -> Result<Option<Stop>, StoreError> {
         let let_go_by = task.rest()?.waits.as_ref().filter(|waits| !waits.is_aside).map(|waits| &waits.on);
         let mut first = None;
@@ -94,7 +103,11 @@ impl Judge<'_> {
                 first.get_or_insert(stop);
             }
         }
-        Ok(first)
+        let behind = self.order.is_behind_at(task.head.id).filter(|_| first.is_none());
+        Ok(first.or_else(|| {
+            let (on, was_let_go) = (behind?.clone(), let_go_by == behind);
+            Some(Stop { on, next_at: None, holds_place: false, is_sure: false, moves: true, was_let_go })
+        }))
     }
 
     /// Counts a task that the claim is about to take.
@@ -109,6 +122,13 @@ impl Judge<'_> {
         }
         Ok(())
     }
+}
+
+/// What a look has met.
+struct Met<'a, 'b> {
+    due: Vec<Candidate<'a>>,
+    alone: &'b [(Place, Stored)],
+    others: Vec<Stored>,
 }
 
 /// What narrowing a look has come to.
@@ -135,7 +155,7 @@ impl Inner {
             ons.extend(book.of(task.shared()?).into_iter().map(|(on, _)| on));
         }
         let standings = self.standings(&ons).await?;
-        Ok(Judge { book, now: claim.now, standings, taken: HashMap::new() })
+        Ok(Judge { book, now: claim.now, standings, taken: HashMap::new(), order: Order::default() })
     }
 
     /// The queues that a claim looks into: not those whose own limit is full, unless types are exempt from it.
@@ -197,7 +217,12 @@ impl Inner {
     ) -> Result<Result<Look<'a>, Nothing>, StoreError> {
         let mut queues = queues.to_vec();
         let mut found = Look::default();
-        let mut wanted = most;
+        // A look tells of the first tasks of sequences in their order: what is left to other processes is picked here.
+        let crowd = match claim.limits.gives_in_sequence_of(&queues) {
+            true => self.crowd_at(claim, &queues),
+            false => 1,
+        };
+        let mut wanted = most.saturating_mul(crowd).min(WIDE.max(most));
         loop {
             claim.limits.pick(&found.due)?;
             let look = self.look(claim, &queues, wanted).await?;
@@ -210,7 +235,8 @@ impl Inner {
             if !may_be_alone {
                 alone.clear();
             }
-            let narrowed = self.narrow(claim, look.due, &alone, &mut found.due, most).await?;
+            let met = Met { due: look.due, alone: &alone, others: look.others };
+            let narrowed = self.narrow(claim, &queues, met, &mut found.due, (most, crowd > 1)).await?;
             // Others may come before what is given out alone by now, and nothing is picked then, nor a queue full of what was.
             if !alone.is_empty() && narrowed.again {
                 found.due.clear();
@@ -236,24 +262,33 @@ impl Inner {
     async fn narrow<'a>(
         &'a self,
         claim: &Entered<'_>,
-        due: Vec<Candidate<'a>>,
-        alone: &[(Place, Stored)],
+        queues: &[&StoredQueue],
+        Met { due, alone, others }: Met<'a, '_>,
         picked: &mut Vec<Candidate<'a>>,
-        most: usize,
+        (most, is_crowded): (usize, bool),
     ) -> Result<Narrowed, StoreError> {
         let entries = due.iter().map(|one| &one.entry).chain(alone.iter().map(|(_, entry)| entry));
-        let keys = entries.map(|entry| self.task_key(entry.head.id)).collect();
+        let own: HashSet<TaskId> = entries.map(|entry| entry.head.id).collect();
+        let others: HashSet<TaskId> = others.iter().map(|entry| entry.head.id).collect();
+        let keys = own.union(&others).map(|id| self.task_key(*id)).collect();
         let items = self.db.get_all(keys).await?;
         let mut tasks: HashMap<TaskId, Stored> = items
             .iter()
             .filter_map(|item| self.db.read_one(item, Stored::read))
             .map(|task| (task.head.id, task))
             .collect();
-        let mut judge =
-            self.judge_of(claim, tasks.values().chain(picked.iter().map(|one| &one.entry))).await?;
+        let mut theirs: Vec<Stored> = others.difference(&own).filter_map(|id| tasks.remove(id)).collect();
+        theirs.retain(|task| task.head.state == TaskState::Queued);
+        let judged = tasks.values().chain(&theirs).chain(picked.iter().map(|one| &one.entry));
+        let mut judge = self.judge_of(claim, judged).await?;
         for one in picked.iter() {
             judge.start(&one.entry)?;
         }
+        judge.order = in_sequence(claim, queues, &due, &tasks, &theirs, &judge)?;
+        let left = match is_crowded {
+            true => self.left_to_others(&due, &tasks, &judge, most.saturating_sub(picked.len()))?,
+            false => HashSet::new(),
+        };
         let mut narrowed = Narrowed::default();
         let mut stopped = Vec::new();
         for (_, entry) in alone {
@@ -267,7 +302,21 @@ impl Inner {
         // another of it that comes before those of other queues.
         let mut taking = stopped.is_empty() && !Self::is_hiding(claim, &due, &tasks, &judge)?;
         for mut one in due {
+            // What comes then was only looked at to have something to pick from.
+            if is_crowded && picked.len() >= most {
+                break;
+            }
             let Some(task) = self.as_seen(claim, &mut tasks, &one.entry, &mut narrowed) else { continue };
+            let id = task.head.id;
+            let is_left = judge.order.is_later(id) || left.contains(&id);
+            let may_take = taking && !one.is_behind && !is_left && picked.len() < most;
+            if may_take
+                && judge.stop(&task)?.is_none()
+                && let Some(first) = self.listed_before(claim, queues, (id, one.place), &mut judge).await?
+            {
+                judge.start(&first.entry)?;
+                picked.push(first);
+            }
             match judge.stop(&task)? {
                 Some(stop) => {
                     // In a fair queue it is another's turn than if it had been taken.
@@ -276,7 +325,7 @@ impl Inner {
                     narrowed.again |= by_turns;
                     stopped.push((task, stop, Some(one.reserved)));
                 }
-                None if taking && !one.is_behind && picked.len() < most => {
+                None if may_take => {
                     judge.start(&task)?;
                     one.entry = task;
                     picked.push(one);
@@ -341,18 +390,10 @@ impl Inner {
         entry: &Stored,
         narrowed: &mut Narrowed,
     ) -> Option<Stored> {
-        let is_aside = |task: &Stored| {
-            let waits = task.rest.as_ref().and_then(|rest| rest.waits.as_ref());
-            waits.is_some_and(|waits| waits.is_aside)
-        };
-        let still = |task: &Stored| {
-            let same = task.head.events == entry.head.events && task.created_at == entry.created_at;
-            same && !task.purged && !is_aside(task)
-        };
-        let task = tasks.remove(&entry.head.id).filter(still);
+        let task = tasks.remove(&entry.head.id).filter(|task| is_as_told(task, entry));
         if task.is_none() {
             // The index trails: what it tells of it is not the claim's to take.
-            claim.limits.skip(entry.head.id);
+            claim.limits.skip_stale(entry.head.id);
             narrowed.again = true;
         }
         task

@@ -26,7 +26,8 @@ use crate::{audit, queue, token};
 use super::{AT_ONCE, durations, key_of};
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 16] = ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u', 'g', 'd'];
+const KINDS: [char; 17] =
+    ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u', 'g', 'd', 'e'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 pub(super) struct Place {
@@ -82,7 +83,8 @@ impl Inner {
             's' => self.export_schedules(&mut place, limit).await?,
             'u' => self.export_supplies(&mut place, limit).await?,
             'g' => self.export_settings().await?,
-            _ => self.export_documents(&mut place, limit).await?,
+            'd' => self.export_documents(&mut place, limit).await?,
+            _ => self.export_bulks(&mut place, limit).await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);

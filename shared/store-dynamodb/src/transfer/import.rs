@@ -87,8 +87,9 @@ impl Inner {
             Record::Batch(batch) => self.import_batch(&batch).await,
             Record::Settings(settings) => self.import_settings(&settings).await,
             Record::Document(document) => self.import_document(&document).await,
+            Record::Bulk(bulk) => self.import_bulk(&bulk).await,
             // A migration leaves them behind: this store says that it lacks them.
-            Record::Bulk(_) | Record::Order(_) | Record::Happened(_) => {
+            Record::Order(_) | Record::Happened(_) => {
                 let why = "expected what a table has a place for, got what it has none for".to_owned();
                 Err(Refusal { record: record.name(), why }.into())
             }

@@ -1,4 +1,5 @@
-//! Reading out what lies under a name in a partition of its own: limits, owners, batches, schedules, supplies and documents.
+//! Reading out what lies under a name in a partition of its own: limits, owners, batches, schedules, supplies,
+//! documents and bulk commands.
 //!
 //! Nothing damaged is passed over here, and whether there is more is what the table says: a page may end by its bytes before it is full.
 
@@ -7,6 +8,7 @@ use baton_store::{Document, StoreError};
 
 use super::export::Place;
 use crate::attr::{Fields, Item};
+use crate::bulk;
 use crate::db::{Query, Range};
 use crate::limit::{LIMITS, OWNERS, SETTINGS, read_limit, read_owned};
 use crate::planned::Planned;
@@ -66,6 +68,16 @@ impl Inner {
         let (items, more) = self.behind(place, StoredSupply::STATES, ALL, limit).await?;
         let found: Vec<StoredSupply> = self.db.planned_whole(&items).await?;
         Ok((found.into_iter().map(|stored| Record::Supply(Box::new(stored.supply))).collect(), more))
+    }
+
+    pub(super) async fn export_bulks(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let (items, more) = self.behind(place, bulk::RECORDS, ALL, limit).await?;
+        let records = items.iter().map(|item| bulk::read(item).map(Box::new).map(Record::Bulk));
+        Ok((records.collect::<Result<_, _>>()?, more))
     }
 
     /// Documents of one kind, behind a place that is a kind and a name.

@@ -1,7 +1,8 @@
 //! What claims cost behind many tasks that they do not take, and among many processes that claim at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use baton_model::{
     Bounds, Fence, GenerationId, LimitRules, Output, Owner, Priority, QueueName, Task, TaskId, TaskSpec,
@@ -369,6 +370,70 @@ async fn one_claim_at_several_processes_takes_one_set_of_tasks_under_a_limit() {
                 b.store.complete(completion(task, id), None).await.unwrap();
             }
             left = taken(b.store.claim(Claim { max_tasks: 100, ..claim("rest") }).await);
+        }
+    }
+}
+
+/// Of keys whose limit is one, tasks start in their order and one at a time, also where several processes claim them that know nothing of
+/// each other, as far as the index shows what waits: here it does at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_keep_the_order_of_keys_whose_limit_is_one() {
+    const PROCESSES: u64 = 4;
+    const KEYS: [&str; 4] = ["w", "x", "y", "z"];
+    const TASKS: usize = 7;
+    for shards in [1, 3] {
+        let engine = Engine::start().await;
+        let mut stores = Vec::new();
+        for seed in 0..PROCESSES {
+            let shards = BTreeMap::from([(QueueName::default(), shards)]);
+            stores.push(Arc::new(engine.store(Options { shards, ..Options::seeded(seed + 1) }).await));
+        }
+        let mut b = Bench::on(engine).await;
+        let on = "queue/default/key/*".parse().unwrap();
+        let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+        stores[0].set_limit(SetLimit { now: at(0), on, rules, by: None, reason: None }).await.unwrap();
+        let mut tasks = Vec::new();
+        for n in 0..TASKS * KEYS.len() {
+            // A key's tasks of two types wait in two lanes, and come by turns.
+            let task_type = ["render", "bake"][n / KEYS.len() % 2].parse().unwrap();
+            let key = Some(KEYS[n % KEYS.len()].parse().unwrap());
+            tasks.push(TaskSpec { task_type, concurrency_key: key, ..b.spec(20) });
+        }
+        let ids: Vec<TaskId> = tasks.iter().map(|spec| spec.id).collect();
+        let create = Create { now: at(0), tasks, atomic: false, idempotency: None, by: None };
+        stores[0].create(create).await.unwrap();
+        let running: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let started: Arc<Mutex<BTreeMap<String, Vec<TaskId>>>> = Arc::default();
+        let left = Arc::new(AtomicUsize::new(ids.len()));
+        let mut claimers = Vec::new();
+        for (n, store) in stores.iter().cycle().take(3 * stores.len()).enumerate() {
+            let (store, worker) = (Arc::clone(store), format!("worker-{n}"));
+            let (running, started, left) = (Arc::clone(&running), Arc::clone(&started), Arc::clone(&left));
+            let completions: Vec<_> = ids.iter().map(|_| b.id()).collect();
+            claimers.push(tokio::spawn(async move {
+                let mut completions = completions.into_iter();
+                while left.load(Ordering::SeqCst) > 0 {
+                    for task in taken(store.claim(claim(&worker)).await) {
+                        let key = task.concurrency_key.clone().unwrap().to_string();
+                        assert!(running.lock().unwrap().insert(key.clone()), "two of {key} run at once");
+                        started.lock().unwrap().entry(key.clone()).or_default().push(task.head.id);
+                        tokio::task::yield_now().await;
+                        running.lock().unwrap().remove(&key);
+                        let id = completions.next().unwrap();
+                        store.complete(completion(&task, id), None).await.unwrap();
+                        left.fetch_sub(1, Ordering::SeqCst);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }));
+        }
+        for claimer in claimers {
+            claimer.await.unwrap();
+        }
+        let started = started.lock().unwrap();
+        for (place, key) in KEYS.into_iter().enumerate() {
+            let arrived: Vec<TaskId> = ids.iter().skip(place).step_by(KEYS.len()).copied().collect();
+            assert_eq!(started[key], arrived, "the tasks of {key}, over {shards} shards");
         }
     }
 }

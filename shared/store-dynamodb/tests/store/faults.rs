@@ -1,5 +1,5 @@
 //! Random histories over a connection that fails: whatever is lost, throttled, repeated or old, no acknowledged task is
-//! lost, none is completed twice, and a generation exists if and only if its task is completed.
+//! lost, none is completed twice, a generation exists if and only if its task is completed, and no limit is exceeded.
 //!
 //! A failure names its seed; `BATON_SEED=<number>` draws the same commands and faults again (how they overlap is the
 //! machine's choice), and `BATON_SEEDS=<count>` runs more of them.
@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    BatchId, Expiry, Grant, NewBatch, Scope, State, TaskId, TaskSpec, Then, ThenOn, Token, TokenId,
-    TokenSecret,
+    BatchId, Bounds, EventKind, Expiry, Fence, GenerationId, Grant, LimitRules, NewBatch, Output, Scope,
+    State, TaskId, TaskSpec, Then, ThenOn, Token, TokenId, TokenSecret,
 };
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::{
-    AddToBatch, BatchStore, Cancel, Create, ErrorKind, Expire, Expired, PageRequest, Purge, SealBatch,
-    StoreError, StoredToken, TaskStore, TendBatches, TokenStore,
+    AddToBatch, BatchStore, Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Expire, Expired,
+    LimitStore, Mend, PageRequest, Purge, SealBatch, SetLimit, SetOwner, StoreError, StoredToken, TaskStore,
+    TendBatches, TokenStore,
 };
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::table::KeptBy;
@@ -35,8 +36,34 @@ async fn failing(seed: u64) -> (Engine, Faults, Arc<DynamoStore>) {
     (engine, faults, Arc::new(store))
 }
 
+/// Sets limits of every kind that the tasks of a history run into, each of a number that the seed draws: few enough that claims meet
+/// them all the time.
+async fn limit(store: &DynamoStore, seed: u64) {
+    let (now, by, reason) = (at(0), None, None);
+    let (project, owner) = ("default".parse().unwrap(), Some("acme".parse().unwrap()));
+    store.set_owner(SetOwner { now, project, owner, by, reason }).await.unwrap();
+    for (n, on) in (0_u32..).zip([
+        "queue/default",
+        "queue/default/key/*",
+        "queue/default/project/*",
+        "project/default",
+        "owner/acme",
+    ]) {
+        let is_of_keys = on.ends_with("/key/*");
+        let most = if is_of_keys { 1 } else { 2 + (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (8 * n)) % 4 };
+        let max_running = Some(u32::try_from(most).unwrap());
+        let rules = LimitRules { max_running, holds_retries: is_of_keys, ..LimitRules::default() };
+        let set = SetLimit { now, on: on.parse().unwrap(), rules: Some(rules), by: None, reason: None };
+        store.set_limit(set).await.unwrap();
+    }
+}
+
 async fn history(seed: u64) -> HashMap<Fault, u64> {
     let (_engine, faults, store) = failing(seed).await;
+    // One in four, as it takes longer.
+    if seed % 4 == 1 {
+        limit(&store, seed).await;
+    }
     faults.switch(true);
     run(store, seed, Load::default(), || faults.switch(false)).await;
     faults.injected()
@@ -162,6 +189,145 @@ async fn the_stream_lets_go_of_what_waits_for_a_task_that_a_dying_process_has_en
     let told = dying.task(third).await.unwrap();
     assert_eq!(told.history.len(), 2, "each was ended once");
     assert!(told.task.error.unwrap().message.contains(&first.to_string()), "by the first failure");
+}
+
+/// A task that runs, by its completion, and the creation of another one that waits for it.
+async fn about_to_wait(store: &DynamoStore) -> (Complete, Create) {
+    let [first, second] = [1, 2].map(|number| TaskId::from_bytes(timed(number)));
+    let spec = |id, depends_on| TaskSpec { depends_on, ..TaskSpec::new(id, "render".parse().unwrap()) };
+    let create = |spec| Create { now: at(0), tasks: vec![spec], atomic: false, idempotency: None, by: None };
+    store.create(create(spec(first, vec![]))).await.unwrap();
+    let worker = || "w1".parse().unwrap();
+    let ClaimAnswer::Leased(held) = store.claim(Claim::new(worker(), at(1))).await.unwrap() else {
+        panic!("the task is ready")
+    };
+    assert_eq!(held[0].head.id, first);
+    let complete = Complete {
+        now: at(2),
+        task: first,
+        fence: Fence { worker: worker(), attempt: 1 },
+        caller: Bounds::default(),
+        generation: GenerationId::from_bytes(timed(3)),
+        output: Output::default(),
+        ran: None,
+    };
+    (complete, create(spec(second, vec![first])))
+}
+
+/// What has happened to the task that waits.
+async fn told_of(store: &DynamoStore, create: &Create) -> Vec<EventKind> {
+    let history = store.task(create.tasks[0].id).await.unwrap().history;
+    history.iter().map(|event| event.kind).collect()
+}
+
+/// Has the reaper look at all blocked tasks; how many it lets go of.
+async fn mended(store: &DynamoStore) -> u64 {
+    let (mut unblocked, mut after) = (0, None);
+    loop {
+        let report = store.mend(Mend { now: at(10), limit: 100, after }).await.unwrap();
+        unblocked += report.unblocked;
+        after = report.next;
+        if after.is_none() {
+            return unblocked;
+        }
+    }
+}
+
+/// Whichever write of a dependant's creation its dependency completes behind: that it lies in the index of dependants, that the dependency is
+/// listed as kept, that it is marked, and the task itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dependency_that_completes_while_its_dependant_is_created_frees_it_once() {
+    for write in ["BatchWriteItem", "PutItem", "UpdateItem", "TransactWriteItems"] {
+        let engine = Engine::start().await;
+        let (creator, faults) = engine.failing(1, 0, Options::seeded(1)).await;
+        let completer = engine.store(Options::seeded(2)).await;
+        let (complete, create) = about_to_wait(&completer).await;
+        let held = faults.hold(write);
+        let completed = async {
+            let held = held.carried_out().await;
+            let answer = completer.complete(complete.clone(), None).await;
+            drop(held);
+            answer
+        };
+        let (created, completed) = tokio::join!(creator.create(create.clone()), completed);
+        assert!(created.unwrap().items[0].as_ref().unwrap().new, "{write}");
+        assert!(!completed.unwrap().repeated, "{write}");
+        assert_eq!(told_of(&creator, &create).await, [EventKind::Created, EventKind::Unblocked], "{write}");
+        assert_eq!(mended(&completer).await, 0, "{write}: nothing is left over");
+    }
+}
+
+/// Who ends the dependency has found the dependant blocked, and so has who creates it, once it stands: one of them frees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dependant_that_both_sides_find_blocked_is_freed_once() {
+    let engine = Engine::start().await;
+    let (creator, of_creation) = engine.failing(1, 0, Options::seeded(1)).await;
+    let (completer, of_completion) = engine.failing(2, 0, Options::seeded(2)).await;
+    let (complete, create) = about_to_wait(&completer).await;
+    let written = of_creation.hold("TransactWriteItems");
+    // That of the dependants.
+    let found = of_completion.hold("BatchGetItem");
+    let creating = creator.create(create.clone());
+    let completing = async {
+        let written = written.carried_out().await;
+        let complete = completer.complete(complete, None);
+        let freed = async {
+            let found = found.carried_out().await;
+            drop(written);
+            while told_of(&creator, &create).await.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            drop(found);
+        };
+        tokio::join!(complete, freed).0
+    };
+    let (created, completed) = tokio::join!(creating, completing);
+    created.unwrap();
+    assert!(!completed.unwrap().repeated);
+    assert_eq!(told_of(&creator, &create).await, [EventKind::Created, EventKind::Unblocked]);
+    assert_eq!(mended(&creator).await, 0);
+}
+
+/// Neither who has created the dependant nor who has completed the dependency lives to free it, and the stream is not read: the reaper
+/// alone does, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reaper_alone_frees_what_was_created_while_its_dependency_completed() {
+    // The creator dies once the task stands; the dependency has completed before, when nobody waited for it yet.
+    let engine = Engine::start().await;
+    let (dying, faults) = engine.failing(1, 0, Options::seeded(1)).await;
+    let completer = engine.store(Options::seeded(2)).await;
+    let (complete, create) = about_to_wait(&completer).await;
+    let marked = faults.hold("UpdateItem");
+    let creating = tokio::spawn({
+        let create = create.clone();
+        async move { dying.create(create).await }
+    });
+    let marked = marked.carried_out().await;
+    completer.complete(complete, None).await.unwrap();
+    let written = faults.hold("TransactWriteItems");
+    drop(marked);
+    let written = written.carried_out().await;
+    creating.abort();
+    assert!(creating.await.unwrap_err().is_cancelled());
+    drop(written);
+    assert_eq!(told_of(&completer, &create).await, [EventKind::Created]);
+    assert_eq!((mended(&completer).await, mended(&completer).await), (1, 0));
+    assert_eq!(told_of(&completer, &create).await, [EventKind::Created, EventKind::Unblocked]);
+
+    // Who completes the dependency cannot ask who waits for it.
+    let engine = Engine::start().await;
+    let creator = engine.store(Options::seeded(1)).await;
+    let (dying, faults) = engine.failing(2, 0, Options::seeded(2)).await;
+    let (complete, create) = about_to_wait(&dying).await;
+    creator.create(create.clone()).await.unwrap();
+    for _ in 0..6 {
+        faults.order("Query", Fault::LostRequest);
+    }
+    dying.complete(complete, None).await.unwrap();
+    assert_eq!(faults.injected().values().sum::<u64>(), 6, "the hint was lost");
+    assert_eq!(told_of(&creator, &create).await, [EventKind::Created]);
+    assert_eq!((mended(&creator).await, mended(&creator).await), (1, 0));
+    assert_eq!(told_of(&creator, &create).await, [EventKind::Created, EventKind::Unblocked]);
 }
 
 /// Whoever writes a task is slow: the note of when it expires is there long before it, and the reaper meets the note first. The task

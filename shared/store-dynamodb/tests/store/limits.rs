@@ -430,3 +430,107 @@ async fn a_claim_gives_out_no_task_that_was_cancelled_meanwhile() {
     let task = other.task(id).await.unwrap().task;
     assert_eq!((task.head.attempt, task.head.state.state()), (1, State::Cancelled));
 }
+
+/// A task of a key.
+fn keyed(number: u64) -> TaskSpec {
+    TaskSpec { concurrency_key: Some("x".parse().unwrap()), ..spec(number, Payload::default()) }
+}
+
+/// That a claim is given nothing, as a limit is full or about to be.
+fn is_stopped(answer: &ClaimAnswer) -> bool {
+    matches!(answer, ClaimAnswer::Nothing(Nothing::AtLimit { .. }))
+}
+
+/// While a claim has the first task of a key in hand and has not written yet, the place of the key is free: the next one does not pass
+/// for all that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_a_task_in_another_claims_hands_does_not_pass_it() {
+    let b = Bench::open().await;
+    b.store.create(creation((1..=3).map(keyed).collect())).await.unwrap();
+    b.one_at_once("queue/default/key/*").await;
+    let records = b.faults.hold("BatchGetItem");
+    let second = async {
+        let records = records.carried_out().await;
+        // The next one is that of the tasks that the claim has found.
+        let found = b.faults.hold("BatchGetItem");
+        drop(records);
+        let found = found.carried_out().await;
+        let other = Claim { worker: "w2".parse().unwrap(), ..claim(1) };
+        let answer = b.store.claim(other).await.unwrap();
+        drop(found);
+        answer
+    };
+    let (first, second) = tokio::join!(b.claimed(1), second);
+    assert!(is_stopped(&second), "{second:?}");
+    assert_eq!(first.head.id, TaskId::from_bytes(timed(1)));
+    b.store.complete(completion(&first, 2, 11, Output::default()), None).await.unwrap();
+    let next = b.claimed(2).await;
+    assert_eq!(next.head.id, TaskId::from_bytes(timed(2)));
+    b.store.complete(completion(&next, 3, 12, Output::default()), None).await.unwrap();
+    assert_eq!(b.claimed(3).await.head.id, TaskId::from_bytes(timed(3)));
+}
+
+/// Between the end of a task and the letting go of the next one of its key, one that has come later finds the place free: the claim is
+/// given the one that was put aside before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_later_does_not_pass_what_is_put_aside() {
+    let b = Bench::open().await;
+    // What a process writes with the first completion of a day is written by then.
+    b.store.create(creation(vec![spec(9, Payload::default())])).await.unwrap();
+    let held = b.claimed(1).await;
+    b.store.complete(completion(&held, 1, 10, Output::default()), None).await.unwrap();
+    b.store.create(creation((1..=2).map(keyed).collect())).await.unwrap();
+    b.one_at_once("queue/default/key/*").await;
+    let held = b.claimed(1).await;
+    assert!(is_stopped(&b.store.claim(claim(1)).await.unwrap()), "the second is put aside");
+    b.store.create(creation(vec![keyed(3)])).await.unwrap();
+    // That of the place that becomes free.
+    let freed = b.faults.hold("UpdateItem");
+    let claimed = async {
+        let freed = freed.carried_out().await;
+        let claimed = b.claimed(2).await;
+        drop(freed);
+        claimed
+    };
+    let complete = b.store.complete(completion(&held, 2, 11, Output::default()), None);
+    let (completed, second) = tokio::join!(complete, claimed);
+    completed.unwrap();
+    assert_eq!(second.head.id, TaskId::from_bytes(timed(2)));
+    assert!(is_stopped(&b.store.claim(claim(2)).await.unwrap()), "and holds the place");
+    b.store.complete(completion(&second, 3, 12, Output::default()), None).await.unwrap();
+    assert_eq!(b.claimed(3).await.head.id, TaskId::from_bytes(timed(3)));
+}
+
+/// A task that has failed keeps its place for its retry also where a claim finds, before its process has said so, that its lease is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_keeps_its_place_for_its_retry_before_its_process_has_said_so() {
+    let b = Bench::open().await;
+    b.store.create(creation((1..=2).map(keyed).collect())).await.unwrap();
+    let rules = LimitRules { max_running: Some(1), holds_retries: true, ..LimitRules::default() };
+    let on = "queue/default/key/*".parse().unwrap();
+    let set = SetLimit { now: at(0), on, rules: Some(rules), by: None, reason: None };
+    b.store.set_limit(set).await.unwrap();
+    let held = b.claimed(1).await;
+    let other = b.engine.store(Options::seeded(2)).await;
+    let failed = b.faults.hold("UpdateItem");
+    let stopped = async {
+        let failed = failed.carried_out().await;
+        let answer = other.claim(claim(2)).await.unwrap();
+        drop(failed);
+        answer
+    };
+    let fail = Fail {
+        now: at(2),
+        task: held.head.id,
+        fence: fence(&held),
+        caller: Bounds::default(),
+        failure: Failure { message: "no".to_owned(), code: None, details: None },
+        retryable: true,
+        retry_after: Some(Duration::from_secs(60)),
+    };
+    let (failed, stopped) = tokio::join!(b.store.fail(fail), stopped);
+    failed.unwrap();
+    assert!(is_stopped(&stopped), "{stopped:?}");
+    assert!(is_stopped(&other.claim(claim(30)).await.unwrap()), "until its retry is due");
+    assert_eq!(b.claimed(62).await.head.id, held.head.id);
+}

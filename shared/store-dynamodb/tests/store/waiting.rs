@@ -3,7 +3,6 @@
 //! `BATON_TEST_WAITING=100000 cargo test -p baton-store-dynamodb --test store waiting -- --nocapture` has so many wait. They are written
 //! straight into the engine, as puts of its debug build slow down the more there are.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use baton_store::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, PageRequest, Purge, Reap, Release, Retry,
     TaskFilter, TaskStore,
 };
-use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::{DynamoStore, Meter, Options};
 
 use crate::engine::heard::Heard;
@@ -62,38 +60,14 @@ impl Bench {
             let tasks = (first..first + 100).map(spec).collect();
             bench.create(tasks).await;
         }
-        bench.copy(waiting - REAL).await;
+        let behind = (REAL..waiting).map(|number| TaskId::from_bytes(id(number)));
+        bench.engine.copy_task(behind, at(0).as_millis() + 1).await;
         bench
     }
 
     async fn create(&self, tasks: Vec<TaskSpec>) {
         let create = Create { now: at(0), tasks, atomic: false, idempotency: None, by: None };
         assert!(self.store.create(create).await.unwrap().items.iter().all(Result::is_ok));
-    }
-
-    /// Has copies of a task wait behind the others, in the same partitions.
-    async fn copy(&self, count: u64) {
-        let items = self.engine.items().await;
-        let tasks: Vec<_> =
-            items.iter().filter(|item| item["pk"].as_s().unwrap().starts_with("T#")).collect();
-        let partitions: Vec<_> = tasks
-            .iter()
-            .map(|item| item["pk"].as_s().unwrap())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let due = at(0).as_millis() + 1;
-        let copies = (0..count).map(|number| {
-            let id = TaskId::from_bytes(id(REAL + number));
-            let mut copy = tasks[0].clone();
-            let mut set = |name: &str, text: String| copy.insert(name.to_owned(), AttributeValue::S(text));
-            set("pk", partitions[number as usize % partitions.len()].clone());
-            set("sk", id.to_string());
-            set("is", format!("{due:015}#{id}"));
-            copy.insert("ra".to_owned(), AttributeValue::N(due.to_string()));
-            copy
-        });
-        self.engine.put_all(copies.collect()).await;
     }
 
     fn note(&mut self, what: &'static str) {

@@ -256,6 +256,11 @@ fn let_holders_go(
     Ok(())
 }
 
+/// Whether a task of a queue waits at a limit that a claim could be given.
+pub(crate) fn is_put_aside(db: &Connection, claim: &Claim, queue: &QueueName) -> Result<bool, Failure> {
+    first_put_aside(db, claim, queue).map(|first| first.is_some())
+}
+
 /// The first of a queue's tasks that wait at limits and that a claim could be given, of those that are looked at.
 pub(super) fn first_put_aside(
     db: &Connection,

@@ -46,7 +46,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 17);
+    assert_eq!(version("PRAGMA user_version"), 18);
 }
 
 /// A file as the second version of the schema left it.

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is surprised")]
 
+mod earlier;
+mod files;
 mod first;
+mod later;
 mod steps;
 
 use std::path::{Path, PathBuf};
@@ -27,7 +30,7 @@ use baton_store::{
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
 
-use first::{of_version_one, of_version_two};
+use first::of_version_two;
 
 fn at(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("baton.db")
@@ -371,111 +374,4 @@ async fn generations_of_the_eleventh_version_name_no_files_and_later_ones_may() 
     drop(store);
     let kept = open(&at(&folder)).task(id(1)).await.unwrap().generation.unwrap().output.files;
     assert_eq!(kept, [file]);
-}
-
-/// A file as the twelfth version of the schema left it.
-fn of_version_twelve(path: &Path) {
-    let db = Connection::open(path).unwrap();
-    of_version_fourteen(path);
-    db.execute_batch("DROP TABLE feed; DROP TABLE happened; DROP TABLE document; PRAGMA user_version = 12;")
-        .unwrap();
-}
-
-#[tokio::test]
-async fn events_of_before_have_no_place_in_the_order_of_all_and_are_told_by_task() {
-    let folder = tempfile::tempdir().unwrap();
-    of_version_one(&at(&folder));
-    drop(open(&at(&folder)));
-    of_version_twelve(&at(&folder));
-    let store = open(&at(&folder));
-    assert_eq!((store.feed_head().await.unwrap(), store.feed(0, 9).await.unwrap().items.len()), (0, 0));
-    store
-        .claim(Claim { cap: 1, ..Claim::new("w2".parse().unwrap(), Timestamp::from_millis(2_000)) })
-        .await
-        .unwrap();
-    assert_eq!(store.feed_head().await.unwrap(), 1);
-    let told = async |filter| store.timeline(filter, PageRequest::first(9)).await.unwrap().items;
-    let all = told(TimelineFilter { events_only: true, ..TimelineFilter::default() }).await;
-    assert_eq!(all.iter().map(|entry| entry.task).collect::<Vec<_>>(), [Some(id(1))]);
-    let of_task = told(TimelineFilter { task: Some(id(1)), ..TimelineFilter::default() }).await;
-    assert_eq!(of_task.len(), 2, "created before, and claimed since");
-}
-
-/// A file as it was before settings were kept in it.
-fn of_version_fourteen(path: &Path) {
-    of_version_fifteen(path);
-    let db = Connection::open(path).unwrap();
-    db.execute_batch("DROP TABLE setting; PRAGMA user_version = 14;").unwrap();
-}
-
-#[tokio::test]
-async fn a_file_of_before_takes_settings() {
-    let folder = tempfile::tempdir().unwrap();
-    of_version_one(&at(&folder));
-    drop(open(&at(&folder)));
-    of_version_fourteen(&at(&folder));
-    let store = open(&at(&folder));
-    assert!(store.settings().await.unwrap().is_none());
-    let said = Said { now: millis(3), by: None, reason: None };
-    let set = SetSetting { key: "log.level".to_owned(), to: Some("debug".to_owned()), said };
-    let set = store.set_setting(set).await.unwrap().to;
-    drop(store);
-    assert_eq!(open(&at(&folder)).settings().await.unwrap(), set);
-}
-
-/// A file as it was before it was kept who had directed a worker.
-fn of_version_sixteen(path: &Path) {
-    let db = Connection::open(path).unwrap();
-    db.execute_batch("ALTER TABLE worker DROP COLUMN directed; PRAGMA user_version = 16;").unwrap();
-}
-
-#[tokio::test]
-async fn of_what_was_asked_of_a_worker_before_it_is_not_known_by_whom() {
-    let folder = tempfile::tempdir().unwrap();
-    of_version_one(&at(&folder));
-    drop(open(&at(&folder)));
-    of_version_sixteen(&at(&folder));
-    Connection::open(at(&folder)).unwrap().execute("UPDATE worker SET directive = 1", []).unwrap();
-    let store = open(&at(&folder));
-    let known = store.worker(&"w1".parse().unwrap()).await.unwrap().worker;
-    assert_eq!((known.directive, known.directed), (Directive::Drain, None));
-    let stop = Direct {
-        now: millis(3),
-        worker: "w1".parse().unwrap(),
-        directive: Directive::Stop,
-        by: Some("ada".parse().unwrap()),
-        reason: None,
-        only_if: None,
-    };
-    let directed = store.direct_worker(stop).await.unwrap().worker.directed;
-    let expected = Directed { since: millis(3), by: Some("ada".parse().unwrap()), reason: None };
-    assert_eq!(directed.as_ref(), Some(&expected));
-    drop(store);
-    let store = open(&at(&folder));
-    assert_eq!(store.worker(&"w1".parse().unwrap()).await.unwrap().worker.directed, Some(expected));
-}
-
-/// A file as it was before traces were kept in it.
-fn of_version_fifteen(path: &Path) {
-    of_version_sixteen(path);
-    let db = Connection::open(path).unwrap();
-    db.execute_batch("ALTER TABLE task DROP COLUMN trace; PRAGMA user_version = 15;").unwrap();
-}
-
-#[tokio::test]
-async fn tasks_of_before_have_no_trace_and_later_ones_may() {
-    let folder = tempfile::tempdir().unwrap();
-    of_version_one(&at(&folder));
-    drop(open(&at(&folder)));
-    of_version_fifteen(&at(&folder));
-    let store = open(&at(&folder));
-    let trace: Option<baton_model::Trace> =
-        Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 a=1".parse().unwrap());
-    let new = TaskSpec { trace: trace.clone(), ..TaskSpec::new(id(9), "render".parse().unwrap()) };
-    let create = Create { now: millis(10), tasks: vec![new], atomic: true, idempotency: None, by: None };
-    store.create(create).await.unwrap();
-    let claim = Claim { cap: 9, max_tasks: 9, ..Claim::new("w2".parse().unwrap(), millis(2_000)) };
-    let ClaimAnswer::Leased(tasks) = store.claim(claim).await.unwrap() else { panic!("expected tasks") };
-    let told: Vec<_> = tasks.into_iter().map(|task| (task.head.id, task.trace)).collect();
-    assert_eq!(told, [(id(1), None), (id(9), trace)]);
 }

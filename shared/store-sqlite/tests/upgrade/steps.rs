@@ -5,7 +5,7 @@ use std::path::Path;
 use baton_model::Digest;
 
 /// The first 16 bytes of the SHA-256 of each step, from the first one on. A new step gets a line here.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "52662cec8dd21e98882e6d57ca4068d6",
     "48f3f2ac497044b4808795535ff7e8b1",
     "bf6048e429de6a5a425532727438b048",
@@ -23,9 +23,11 @@ const STEPS: &[&str] = &[
     "d93e3c49a4ffacfa9f39a3109ab3bc6c",
     "98458d218d67872bb0e27a9fd58e8321",
     "b915daa1ba15906f989b452164407861",
+    "e3a26a38c11fa6a3c5d0e6ea7ec31f5b",
 ];
 
-fn name(version: usize) -> String {
+/// The file of the step that leads to a version.
+pub(super) fn name(version: usize) -> String {
     if version == 1 { "schema.sql".to_owned() } else { format!("schema-{version}.sql") }
 }
 

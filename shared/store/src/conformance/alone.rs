@@ -300,7 +300,10 @@ pub async fn claims_are_narrowed_for_it_as_for_others(b: Bench) {
     let film = ask("w3").queues(&["one", "two"]).project("film");
     assert_eq!(b.claim_one(film).await.head.id, ids[0]);
     b.pause(soon(1), "two", true).await;
-    assert_eq!(b.nothing(ask("w4").queues(&["two", "empty"])).await, Nothing::NoneQueued);
+    assert_eq!(
+        b.nothing(ask("w4").queues(&["two", "empty"])).await,
+        Nothing::Paused { queues: vec![name("two")] }
+    );
     b.pause(soon(1), "two", false).await;
     assert_eq!(b.claim_one(ask("w5").queues(&["two"]).project("default")).await.head.id, ids[2]);
     assert_eq!(b.claim_one(ask("w6")).await.head.id, ids[3]);

@@ -155,7 +155,12 @@ pub async fn a_paused_queue_keeps_back_what_is_chosen(b: Bench) {
     b.pause(at(1), "a", true).await;
     let both = claim("w1", at(2)).queues(&["a", "b"]).types(&["rare"]).max(10);
     assert_eq!(ids_of(&b.claim(both.clone()).await), [ids[1]]);
-    assert_eq!(b.nothing(both.clone()).await, Nothing::NoneQueued);
+    assert_eq!(b.nothing(both.clone()).await, Nothing::Paused { queues: vec![name("a")] });
+    // What waits there is nothing to who asks for something else.
+    let game = claim("w3", at(2)).queues(&["a", "b"]).project("game");
+    for other in [both.clone().types(&["other"]), game] {
+        assert_eq!(b.nothing(other).await, Nothing::NoneQueued);
+    }
     b.pause(at(3), "a", false).await;
     let bound = claim("w2", at(4)).queues(&["a", "b"]).project("film");
     assert_eq!(ids_of(&b.claim(bound).await), [ids[0]]);

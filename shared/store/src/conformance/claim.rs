@@ -308,14 +308,24 @@ pub async fn a_paused_queue_gives_nothing_until_resumed(b: Bench) {
     b.check(at(5)).await;
 }
 
-/// A paused queue does not keep back the tasks of others; when all that a claim names are paused, it names them.
+/// A paused queue does not keep back the tasks of others; when all that a claim names are paused, or what there is lies in those that are, it
+/// names them.
 pub async fn one_paused_queue_does_not_stop_the_others(b: Bench) {
     let urgent = b.create(at(0), b.spec("render").queue("a").priority(Priority::Critical)).await;
     let open = b.create(at(0), b.spec("render").queue("b")).await;
     b.pause(at(1), "a", true).await;
     let both = claim("w1", at(2)).queues(&["a", "b"]).max(10);
     assert_eq!(ids_of(&b.claim(both.clone()).await), [open]);
-    assert_eq!(b.nothing(both.clone()).await, Nothing::NoneQueued, "b is open, and empty");
+    let closed = Nothing::Paused { queues: vec![name("a")] };
+    assert_eq!(b.nothing(both.clone()).await, closed, "b is open, and empty");
+    let none = claim("w1", at(2)).queues(&["b", "never"]);
+    assert_eq!(b.nothing(none).await, Nothing::NoneQueued);
+    let empty = claim("w1", at(2)).queues(&["a", "b"]).types(&["bake"]);
+    assert_eq!(b.nothing(empty).await, Nothing::NoneQueued, "nothing of this type waits in a");
+    // What is for later in an open queue is what it waits for.
+    let later = b.create(at(2), b.spec("render").queue("b").due(at(9))).await;
+    assert_eq!(b.nothing(both.clone()).await, Nothing::Scheduled { next_at: at(9) });
+    b.cancel(at(2), later).await;
     b.pause(at(3), "b", true).await;
     match b.nothing(both.clone()).await {
         Nothing::Paused { queues } => {

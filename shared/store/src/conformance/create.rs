@@ -4,7 +4,7 @@ use baton_model::event::EventDetail;
 use baton_model::{Backoff, Label, RunAfter, State, Status};
 
 use super::kit::*;
-use crate::{Create, ErrorKind, ItemRefusal, Purge, StoreError, TaskFilter};
+use crate::{Create, ErrorKind, ItemRefusal, KeepKey, KeptKey, Purge, StoreError, TaskFilter};
 
 /// A created task is queued, was never tried, is stored as it was asked for, and has its creation as first event.
 pub async fn a_task_is_stored_as_asked_with_its_first_event(b: Bench) {
@@ -309,4 +309,29 @@ pub async fn an_idempotency_key_is_kept_for_its_time(b: Bench) {
     assert!(b.send(send(hours(23), b.spec("render"))).await.unwrap().replayed);
     assert_eq!(b.purge(Purge::at(hours(26))).await.idempotency_keys, 1);
     assert!(!b.send(send(hours(26), b.spec("render"))).await.unwrap().replayed);
+}
+
+/// A key of a request that creates no task stands for the id and the time of its first request, for no other request, and as long as that
+/// of a creation.
+pub async fn an_idempotency_key_stands_for_its_first_id(b: Bench) {
+    let keep = |now, key: &str, request: &str, id| KeepKey {
+        now,
+        idempotency: idempotency(key, request).unwrap(),
+        id: counted_id(id),
+    };
+    let store = b.store();
+    let first = store.keep_key(keep(at(1), "k", "request", 1)).await.unwrap();
+    assert_eq!(first, KeptKey { id: counted_id(1), created_at: at(1), replayed: false });
+    let again = store.keep_key(keep(at(2), "k", "request", 2)).await.unwrap();
+    assert_eq!(again, KeptKey { replayed: true, ..first });
+    let other = store.keep_key(keep(at(3), "k", "another", 3)).await;
+    assert_err!(other, StoreError::IdempotencyConflict { key } if key == "k");
+    let free = store.keep_key(keep(at(4), "other key", "another", 4)).await.unwrap();
+    assert_eq!(free, KeptKey { id: counted_id(4), created_at: at(4), replayed: false });
+    let hours = |n: u64| at(n * 3_600);
+    b.purge(Purge::at(hours(23))).await;
+    assert!(store.keep_key(keep(hours(23), "k", "request", 5)).await.unwrap().replayed);
+    b.purge(Purge::at(hours(26))).await;
+    let anew = store.keep_key(keep(hours(26), "k", "another", 6)).await.unwrap();
+    assert_eq!(anew, KeptKey { id: counted_id(6), created_at: hours(26), replayed: false });
 }

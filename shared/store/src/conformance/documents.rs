@@ -41,7 +41,8 @@ pub async fn changed_documents_are_told_and_kept(mut b: Bench) {
     let mut changes = DocumentChanges::default();
     changes.put("alert", "deep", "{}".to_owned());
     let message = "12 tasks wait in queue gpu".to_owned();
-    let fired = Happened::AlertFired { alert: name("deep"), subject: "gpu".to_owned(), message };
+    let (subject, queue) = ("gpu".to_owned(), Some(name("gpu")));
+    let fired = Happened::AlertFired { alert: name("deep"), subject, queue, message };
     changes.happened.push((at(5), fired));
     b.store().change_documents(changes).await.unwrap();
     b.reopen().await;

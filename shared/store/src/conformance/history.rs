@@ -1,6 +1,6 @@
 //! Histories under faults: producers, workers, an operator and a reaper at the same time, over a store that fails.
-//! Whatever is lost, repeated, late or old, no acknowledged task is lost, none is completed twice, and a generation
-//! exists if and only if its task is completed.
+//! Whatever is lost, repeated, late or old, no acknowledged task is lost, none is completed twice, a generation exists
+//! if and only if its task is completed, and no limit that was set before is exceeded at any moment.
 //!
 //! A failure names its seed; `BATON_SEED=<number>` draws the same commands and faults again (how they overlap is the
 //! machine's choice), and `BATON_SEEDS=<count>` runs more of them.
@@ -20,6 +20,7 @@ use baton_model::{
 
 mod batches;
 mod endings;
+mod limits;
 
 use super::World;
 use super::change::{changing, to_priority};
@@ -29,7 +30,7 @@ use super::split_mix::SplitMix;
 use crate::faulty::{Fault, Faulty};
 use crate::{
     Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Generation, GenerationFilter, Mend,
-    NoDoorbell, OrderQueue, Page, PageRequest, Reap, StoreError, TaskFilter, TaskStore, Tasks, WorkerDetail,
+    NoDoorbell, OrderQueue, Page, PageRequest, Reap, Store, StoreError, TaskFilter, Tasks, WorkerDetail,
 };
 
 /// How hard a history is.
@@ -64,13 +65,14 @@ pub async fn over_faults(world: impl World, seed: u64) -> Vec<(&'static str, Fau
     }
     let faulty = Arc::new(Faulty::new(store, seed, 5));
     let calm = || faulty.switch(false);
-    run(Arc::clone(&faulty) as Arc<dyn TaskStore>, seed, Load::default(), calm).await;
+    run(Arc::clone(&faulty) as Arc<dyn Store>, seed, Load::default(), calm).await;
     batches::batches(Arc::clone(&faulty), seed).await;
     faulty.met()
 }
 
-/// Runs a history over a store that fails until `calm` is called, and checks what is left then.
-pub async fn run(store: Arc<dyn TaskStore>, seed: u64, load: Load, calm: impl FnOnce()) {
+/// Runs a history over a store that fails until `calm` is called, and checks what is left then. It keeps to the limits that are set
+/// before.
+pub async fn run(store: Arc<dyn Store>, seed: u64, load: Load, calm: impl FnOnce()) {
     let _named = Named(seed);
     let shared =
         Arc::new(Shared { store, ids: AtomicU64::new(1), clock: AtomicU64::new(0), told: Mutex::default() });
@@ -97,6 +99,9 @@ pub async fn run(store: Arc<dyn TaskStore>, seed: u64, load: Load, calm: impl Fn
     shared.check().await;
 }
 
+/// How many rounds of the reaper in which nothing is left to be claimed are the end of a history.
+const ROUNDS: u32 = 3;
+
 /// Prints the seed of a history that fails.
 struct Named(u64);
 
@@ -115,13 +120,13 @@ struct Told {
     created: BTreeSet<TaskId>,
     completed: BTreeMap<TaskId, Generation>,
     cancelled: BTreeSet<TaskId>,
-    /// Who was given an attempt.
-    given: BTreeMap<(TaskId, u32), String>,
+    /// Who was given an attempt, and by when.
+    given: BTreeMap<(TaskId, u32), (String, Timestamp)>,
 }
 
 /// What all actors share.
 struct Shared {
-    store: Arc<dyn TaskStore>,
+    store: Arc<dyn Store>,
     ids: AtomicU64,
     clock: AtomicU64,
     told: Mutex<Told>,
@@ -226,9 +231,10 @@ impl Shared {
     }
 
     fn given(&self, worker: &str, tasks: &[Task]) {
+        let by = self.now();
         let mut told = self.told.lock().unwrap();
         for task in tasks {
-            let before = told.given.insert((task.head.id, task.head.attempt), worker.to_owned());
+            let before = told.given.insert((task.head.id, task.head.attempt), (worker.to_owned(), by));
             assert_eq!(before, None, "attempt {} of {} was given twice", task.head.attempt, task.head.id);
         }
     }
@@ -377,17 +383,28 @@ impl Shared {
         }
     }
 
+    /// Takes back all that is held, and has the store look after its limits.
+    async fn take_back_all(&self) {
+        let reap = Reap { watch: Watch::at(self.now()), limit: 10_000, worker: None, queue: None };
+        self.store.reap(reap).await.expect("reaping is taken");
+    }
+
     /// Works off what is left.
     async fn finish(&self) {
         self.clock.fetch_add(1_000_000, Ordering::SeqCst);
-        let now = self.now();
-        let reap = Reap { watch: Watch::at(now), limit: 10_000, worker: None, queue: None };
-        self.store.reap(reap).await.expect("reaping is taken");
+        self.take_back_all().await;
+        let mut rounds = 0;
         loop {
             let claim = Claim { terms: LeaseTerms::Heartbeats, ..self.claim("last", 50, false) };
             let tasks = self.claimed("last", claim).await;
             if tasks.is_empty() && mend_all(&*self.store, self.now()).await == 0 {
-                return;
+                // Places of a limit that an end could not give back are found by rounds, no oftener than every five seconds.
+                if rounds == ROUNDS {
+                    return;
+                }
+                rounds += 1;
+                self.clock.fetch_add(10_000, Ordering::SeqCst);
+                self.take_back_all().await;
             }
             for task in tasks {
                 self.complete("last", &task, Output::default(), None).await;
@@ -400,6 +417,7 @@ impl Shared {
         let told = std::mem::take(&mut *self.told.lock().unwrap());
         let mut completed = BTreeSet::new();
         let mut given_up = BTreeSet::new();
+        let mut tasks = Vec::new();
         for id in &told.created {
             let detail = self.store.task(*id).await.expect("an acknowledged task is not lost");
             check_task(&*self.store, &detail).await;
@@ -417,7 +435,9 @@ impl Shared {
             if let Some(acknowledged) = told.completed.get(id) {
                 assert_eq!(detail.generation.as_ref(), Some(acknowledged), "{id}");
             }
+            tasks.push(detail);
         }
+        self.keeps_to_limits(&told, &tasks).await;
         let now = self.now();
         let listed = async |statuses: &[Status]| {
             let filter = TaskFilter { now, statuses: statuses.to_vec(), ..TaskFilter::default() };

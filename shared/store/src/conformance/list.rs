@@ -21,6 +21,7 @@ rules! {
         an_idempotency_key_for_another_request_is_refused,
         an_idempotent_answer_outlives_its_tasks,
         an_idempotency_key_is_kept_for_its_time,
+        an_idempotency_key_stands_for_its_first_id,
     ],
     run_after: [
         a_task_for_later_is_not_given_out,
@@ -347,6 +348,8 @@ rules! {
         a_free_place_rings,
         a_free_place_rings_for_those_that_missed_one,
         claims_at_once_use_a_limit_to_the_full_and_never_exceed_it,
+        claims_at_once_keep_the_order_of_a_key,
+        claims_at_once_start_no_more_than_a_rate_allows,
         what_is_cancelled_while_it_is_claimed_is_given_to_nobody,
     ],
     operate: [
@@ -579,6 +582,9 @@ rules! {
         an_event_wakes_who_waits_for_it,
         a_reader_beside_writers_meets_each_event_once,
         all_sources_are_one_time_line,
+        a_worker_that_falls_silent_is_told_of_once,
+        requests_about_a_task_are_told_by_it,
+        what_is_noted_of_workers_and_queues_is_found_by_them,
         the_whole_time_line_is_filtered,
     ],
     documents: [
@@ -661,6 +667,7 @@ rules! {
     ],
     moved: [
         a_bulk_command_goes_on_in_a_moved_store,
+        a_bulk_command_does_no_task_again_in_a_moved_store,
         documents_are_moved_as_they_are,
         a_document_that_was_written_in_the_target_is_refused,
         a_document_that_the_source_has_lost_is_gone_once_it_is_copied_anew,

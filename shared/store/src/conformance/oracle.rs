@@ -14,6 +14,7 @@ mod configs;
 mod dependencies;
 mod documents;
 mod endings;
+mod idempotency;
 mod limits;
 mod lists;
 mod made;

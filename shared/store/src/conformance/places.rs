@@ -1,12 +1,13 @@
 //! The places of a limit: who waits for one, and who is given one that becomes free.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use baton_model::{Bounds, LimitRules, Priority, State, Status, Task, TaskSpec};
+use baton_model::{Bounds, EventKind, LimitRules, Priority, State, Status, Task, TaskId, TaskSpec};
 
 use super::kit::*;
-use super::limits::{keyed, limit, most, no_limit, owner, stopped};
+use super::limits::{keyed, limit, most, no_limit, owner, rate, stopped};
 use crate::{ClaimAnswer, Complete, Fail, Nothing, Release, Retry, StoreError, TaskFilter};
 
 /// The tasks that a claim is given, if any.
@@ -348,6 +349,107 @@ pub async fn claims_at_once_use_a_limit_to_the_full_and_never_exceed_it(b: Bench
         at_once(workers).await;
     }
     b.check(at(100_000)).await;
+}
+
+/// Of keys whose limit is one, tasks start in the order of their arrival and one at a time, whoever claims them at the same time, while
+/// some are put aside and let go of and others come.
+pub async fn claims_at_once_keep_the_order_of_a_key(b: Bench) {
+    const WORKERS: u64 = 12;
+    const KEYS: [&str; 4] = ["w", "x", "y", "z"];
+    const TASKS: usize = 6;
+    limit(&*b.store(), at(0), "queue/a/key/*", most(1)).await;
+    let specs = || -> Vec<TaskSpec> {
+        (0..TASKS).flat_map(|_| KEYS).map(|key| keyed(b.spec("render").queue("a"), key)).collect()
+    };
+    let first = b.create_all(at(0), specs()).await;
+    // They come while the others are worked through.
+    let later = specs();
+    let ids: Vec<TaskId> = first.into_iter().chain(later.iter().map(|spec| spec.id)).collect();
+    b.note_created(later.iter().map(|spec| spec.id));
+    let started: Arc<Mutex<BTreeMap<String, Vec<TaskId>>>> = Arc::default();
+    let running: Arc<Mutex<BTreeMap<String, TaskId>>> = Arc::default();
+    let left = Arc::new(AtomicU32::new(ids.len() as u32));
+    let clock = Arc::new(AtomicU64::new(1));
+    let creator = {
+        let (store, clock) = (b.store(), Arc::clone(&clock));
+        async move {
+            for spec in later {
+                let now = at(1).plus(millis(clock.fetch_add(1, Ordering::SeqCst)));
+                store.create(creation(now, vec![spec])).await.expect("the creation is taken");
+            }
+        }
+    };
+    let workers = (0..WORKERS).map(|n| {
+        let (store, worker, clock) = (b.store(), format!("w{n}"), Arc::clone(&clock));
+        let (started, running, left) = (Arc::clone(&started), Arc::clone(&running), Arc::clone(&left));
+        let tick = move || at(1).plus(millis(clock.fetch_add(1, Ordering::SeqCst)));
+        let mut serial = 200_000_000 + 1_000_000 * n;
+        async move {
+            while left.load(Ordering::SeqCst) > 0 {
+                for task in given(store.claim(claim(&worker, tick()).queues(&["a"])).await) {
+                    let key = task.concurrency_key.clone().expect("each has a key").to_string();
+                    // What has started has not ended yet, and the next of its key starts only then: so they are noted in their order.
+                    let other = running.lock().unwrap().insert(key.clone(), task.head.id);
+                    assert_eq!(other, None, "two of {key} run at once");
+                    started.lock().unwrap().entry(key.clone()).or_default().push(task.head.id);
+                    tokio::task::yield_now().await;
+                    running.lock().unwrap().remove(&key);
+                    serial += 1;
+                    let complete = Complete {
+                        now: tick(),
+                        task: task.head.id,
+                        fence: fence(&task),
+                        caller: Bounds::default(),
+                        generation: baton_model::GenerationId::from_bytes(counted_id(serial)),
+                        output: output("out"),
+                        ran: None,
+                    };
+                    store.complete(complete, None).await.expect("the completion is taken");
+                    left.fetch_sub(1, Ordering::SeqCst);
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let workers = tokio::spawn(at_once(workers.collect::<Vec<_>>()));
+    creator.await;
+    workers.await.expect("every claim is right");
+    let started = started.lock().unwrap().clone();
+    for (place, key) in KEYS.into_iter().enumerate() {
+        let arrived: Vec<TaskId> = ids.iter().skip(place).step_by(KEYS.len()).copied().collect();
+        assert_eq!(started[key], arrived, "the tasks of {key} start as they have come");
+    }
+    for id in ids {
+        let kinds: Vec<EventKind> = b.task(id).await.history.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::Created, EventKind::Claimed, EventKind::Completed]);
+    }
+    b.check(at(100_000)).await;
+}
+
+/// Of claims at once by 16 workers no more tasks start than a rate lets start, and what it lets start is given out.
+pub async fn claims_at_once_start_no_more_than_a_rate_allows(b: Bench) {
+    const WORKERS: usize = 16;
+    for (round, on) in ["queue/a", "queue/a/key/*"].into_iter().enumerate() {
+        let begin = 10_000 * round as u64;
+        limit(&*b.store(), at(begin), on, rate(6, 60, 3)).await;
+        let specs = (0..2 * WORKERS).map(|_| keyed(b.spec("render").queue("a"), "x")).collect();
+        b.create_all(at(begin), specs).await;
+        // A burst after a rest, and then one each ten seconds; after 35 of them, three.
+        for (seconds, starts) in [(100, 3), (100, 0), (110, 1), (119, 0), (120, 1), (155, 3), (156, 0)] {
+            let now = at(begin + seconds);
+            let ask = move |n: usize| claim(&format!("w{n}"), now).queues(&["a"]).max(4);
+            let claims = (0..WORKERS).map(|n| {
+                let store = b.store();
+                async move { given(store.claim(ask(n)).await).len() }
+            });
+            let begun: usize = at_once(claims.collect::<Vec<_>>()).await.into_iter().sum();
+            assert!(begun <= starts, "{begun} start by {on} where {starts} may, after {seconds} s");
+            let rest = given(b.store().claim(ask(0)).await).len();
+            assert_eq!(begun + rest, starts, "by {on} after {seconds} s");
+        }
+        no_limit(&*b.store(), at(begin + 200), on).await;
+    }
+    b.check(at(20_000)).await;
 }
 
 /// A claim gives out what its worker holds: of tasks that are cancelled while they are claimed under a limit, either the claim comes

@@ -4,6 +4,7 @@
 //! A failure names its seed and step; `BATON_SEED=<number>` replays it, and `BATON_STEPS=<number>` makes histories longer.
 
 mod batches;
+mod by_hand;
 mod endings;
 mod same;
 mod settings;
@@ -33,7 +34,8 @@ use crate::{
 struct Shape {
     /// How many steps; a world whose commands take long may take fewer, unless `whole`.
     steps: usize,
-    /// Whether what the history is to meet comes late in it.
+    /// Whether the seed was chosen for what its history meets, late in it: then all of it is taken, and what is drawn by hand besides
+    /// (`by_hand`) is not, as it would be another history.
     whole: bool,
     /// A new task is made only while there are fewer than this.
     tasks: usize,
@@ -141,6 +143,10 @@ struct History {
     creations: Vec<Create>,
     claims: Vec<Claim>,
     completions: Vec<Complete>,
+    /// Whether goodbyes are drawn, and what is done by hand.
+    draws_by_hand: bool,
+    /// How many bulk commands there were.
+    bulks: u64,
 }
 
 async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
@@ -170,6 +176,8 @@ async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
         creations: Vec::new(),
         claims: Vec::new(),
         completions: Vec::new(),
+        draws_by_hand: !shape.whole,
+        bulks: 0,
     };
     for worker in 0..WORKERS.len() {
         history.beat(worker, false, &mut trace).await;
@@ -244,6 +252,9 @@ impl History {
         if self.random.once_in(14) {
             return self.batch(shape, trace).await;
         }
+        if self.draws_by_hand && self.random.once_in(16) {
+            return self.by_hand(shape, trace).await;
+        }
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
             18..44 => self.claim(trace).await,
@@ -312,6 +323,11 @@ impl History {
             _ if self.ids.len() >= shape.tasks => return,
             _ => self.new_tasks(),
         };
+        self.send(create, trace).await;
+    }
+
+    /// Sends a creation, and notes what is new by it.
+    async fn send(&mut self, create: Create, trace: &mut Trace) {
         trace.command = format!("{create:?}");
         let answer = same(self.real.create(create.clone()).await, self.model.create(create.clone()).await);
         if let Some(answer) = answer {
@@ -492,7 +508,8 @@ impl History {
             }
         }
         let running = said.then_some(running);
-        let beat = Beat { session, caller, running, ..beat(WORKERS[worker], self.first) };
+        let ending = self.draws_by_hand && self.random.once_in(10);
+        let beat = Beat { session, caller, running, ending, ..beat(WORKERS[worker], self.first) };
         trace.command = format!("{beat:?}");
         let sorted = |answer: crate::BeatAnswer| {
             let mut answer = answer;

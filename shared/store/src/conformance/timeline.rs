@@ -407,6 +407,8 @@ pub async fn all_sources_are_one_time_line(b: Bench) {
         (31, Source::Worker, "started"),
         (31, Source::Event, "claimed by"),
         (300, Source::Worker, "lost 1"),
+        (300, Source::Worker, "fell silent:"),
+        (300, Source::Worker, "fell silent:"),
         (300, Source::Reaper, "the reaper"),
         (300, Source::Event, "attempt 1"),
         (301, Source::Worker, "ended"),
@@ -423,6 +425,123 @@ pub async fn all_sources_are_one_time_line(b: Bench) {
         });
         assert_eq!(found, wanted, "pages of {limit}");
     }
+}
+
+/// Which workers were told to be lost, when and with how many tasks, the first one first.
+async fn losses(b: &Bench) -> Vec<(i64, String, u64)> {
+    let all = told(b, &TimelineFilter::default(), 100).await;
+    let lost = |entry: &TimelineEntry| match &entry.particulars {
+        Particulars::Happened(what) => match &**what {
+            Happened::WorkerLost { worker, tasks, .. } => {
+                Some(((entry.at.as_millis() - at(0).as_millis()) / 1_000, worker.to_string(), *tasks))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    all.iter().rev().filter_map(lost).collect()
+}
+
+/// A worker that falls silent and holds nothing is told of once, and once more each time that it comes back and falls silent anew; not one that
+/// lost tasks, of which those tell, nor one that has said that it ends or never beat.
+pub async fn a_worker_that_falls_silent_is_told_of_once(mut b: Bench) {
+    if !b.store().capabilities().feed {
+        return;
+    }
+    let these = |of: &[(i64, &str, u64)]| -> Vec<(i64, String, u64)> {
+        of.iter().map(|(at, worker, tasks)| (*at, (*worker).to_owned(), *tasks)).collect()
+    };
+    b.beat(beat("idle", at(0))).await;
+    b.running(at(1), "busy", b.spec("a")).await;
+    b.beat(beat("busy", at(1))).await;
+    b.beat(Beat { ending: true, ..beat("ended", at(2)) }).await;
+    assert_eq!(b.reap(at(3)).await, []);
+    assert_eq!(losses(&b).await, these(&[]));
+    assert_eq!(b.reap(at(300)).await.len(), 1);
+    let mut wanted = vec![(300, "busy", 1), (300, "idle", 0)];
+    assert_eq!(losses(&b).await, these(&wanted));
+    for seconds in [301, 400] {
+        assert_eq!(b.reap(at(seconds)).await, []);
+        b.reopen().await;
+    }
+    assert_eq!(losses(&b).await, these(&wanted), "each once, over a restart, too");
+    b.beat(beat("idle", at(500))).await;
+    assert_eq!(b.reap(at(501)).await, []);
+    assert_eq!(losses(&b).await, these(&wanted), "it is back");
+    assert_eq!(b.reap(at(800)).await, []);
+    wanted.push((800, "idle", 0));
+    assert_eq!(losses(&b).await, these(&wanted));
+    // What is asked of one worker or queue alone is no look at all of them.
+    b.beat(beat("idle", at(900))).await;
+    let of_one = crate::Reap { worker: Some(name("idle")), ..reap(at(1_200)) };
+    b.store().reap(of_one).await.unwrap();
+    assert_eq!(losses(&b).await, these(&wanted));
+    // One that claims after its last beat lives by that, and is told of with what it loses.
+    b.beat(beat("late", at(1_300))).await;
+    b.running(at(1_350), "late", b.spec("a").queue("other")).await;
+    assert_eq!(b.reap(at(1_365)).await, []);
+    wanted.push((1_365, "idle", 0));
+    assert_eq!(losses(&b).await, these(&wanted));
+    assert_eq!(b.reap(at(1_500)).await.len(), 1);
+    wanted.push((1_500, "late", 1));
+    assert_eq!(losses(&b).await, these(&wanted));
+}
+
+/// Has a request of an operator be recorded that was about this path.
+async fn asked(b: &Bench, seconds: u64, target: String) {
+    let asked = crate::AuditEntry { target, ..entry(b, at(seconds)) };
+    let asked = recorded(b, asked).await;
+    b.store().settle(asked, Settled::with(200)).await.unwrap();
+}
+
+/// By a task, the requests of operators are told that were about it: those whose path names it, and no others.
+pub async fn requests_about_a_task_are_told_by_it(b: Bench) {
+    if !b.store().capabilities().feed {
+        return;
+    }
+    let ids = b.create_plain(at(1), 2).await;
+    asked(&b, 2, format!("/v1/tasks/{}/retry", ids[0])).await;
+    asked(&b, 3, format!("/v1/tasks/{}/cancel", ids[1])).await;
+    asked(&b, 4, format!("/v1/tasks/{}", ids[0])).await;
+    asked(&b, 5, "/v1/queues/default/pause".to_owned()).await;
+    asked(&b, 6, format!("/v1/tasks/{}x/cancel", ids[0])).await;
+    for limit in [1, 2, 100] {
+        let entries = told(&b, &of_task(ids[0]), limit).await;
+        let requests: Vec<_> = entries.iter().filter(|entry| entry.source == Source::Audit).collect();
+        let seconds = requests.iter().map(|entry| (entry.at.as_millis() - at(0).as_millis()) / 1_000);
+        assert_eq!(seconds.collect::<Vec<_>>(), [4, 2], "pages of {limit}");
+        assert!(requests.iter().all(|entry| entry.task == Some(ids[0])));
+        assert_eq!(entries.len(), 3, "with its creation");
+    }
+    let filter = TimelineFilter { from: Some(at(3)), before: Some(at(5)), ..of_task(ids[0]) };
+    assert_eq!(told(&b, &filter, 2).await.len(), 1);
+    let events = TimelineFilter { events_only: true, ..of_task(ids[0]) };
+    assert!(told(&b, &events, 2).await.iter().all(|entry| entry.source == Source::Event));
+    // Of a task that is gone, they are left.
+    b.cancel(at(7), ids[0]).await;
+    b.store().remove(Remove { now: at(8), task: ids[0] }).await.unwrap();
+    assert_eq!(told(&b, &of_task(ids[0]), 1).await.len(), 2);
+}
+
+/// What rules for readings ask of workers, and alerts about queues, are found by the worker and by the queue.
+pub async fn what_is_noted_of_workers_and_queues_is_found_by_them(b: Bench) {
+    if !b.store().capabilities().feed {
+        return;
+    }
+    let why = || "temp is 91, over 85 for 60 s (rule hot)".to_owned();
+    let (alert, subject, message) = (name("deep"), "gpu".to_owned(), "12 tasks wait in queue gpu".to_owned());
+    for (seconds, happened) in [
+        (1, Happened::WorkerDrained { worker: name("w1"), why: why() }),
+        (2, Happened::AlertFired { alert, subject, queue: Some(name("gpu")), message }),
+        (3, Happened::WorkerResumed { worker: name("w1"), why: why() }),
+    ] {
+        b.store().note_happened(at(seconds), happened).await.unwrap();
+    }
+    let of_worker = TimelineFilter { worker: Some(name("w1")), ..TimelineFilter::default() };
+    let wanted = said([(1, Source::Worker, "is to"), (3, Source::Worker, "goes on:")]);
+    assert_eq!(words(&told(&b, &of_worker, 1).await), wanted);
+    let of_queue = TimelineFilter { queue: Some(name("gpu")), ..TimelineFilter::default() };
+    assert_eq!(words(&told(&b, &of_queue, 1).await), said([(2, Source::Alert, "alert deep")]));
 }
 
 /// Each filter on the whole time line keeps what fits.

@@ -56,14 +56,10 @@ pub(super) async fn records(store: &dyn Transfer, limit: u32) -> Vec<Record> {
     panic!("the export does not end");
 }
 
-/// What is moved of a source: all but what the target has no place for.
+/// What is moved of a source, as the target is to take it in.
 pub(super) async fn moving(moved: &Movable, limit: u32) -> Vec<Record> {
-    let lacks = moved.target.lacks();
-    records(&*moved.source, limit)
-        .await
-        .into_iter()
-        .filter(|record| !lacks.contains(&record.group()))
-        .collect()
+    let all = records(&*moved.source, limit).await.into_iter();
+    all.filter_map(|record| crate::transfer::moved(record, &*moved.source, &*moved.target)).collect()
 }
 
 /// What a store holds, by group.

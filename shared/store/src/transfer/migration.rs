@@ -8,7 +8,9 @@ use baton_model::{QueueName, State, TaskType, Timestamp};
 use futures::future::join;
 use serde::{Deserialize, Serialize};
 
-use super::{BULK, Holding, ImportError, NOTICES, Record, Refusal, TIMELINE, Tally, Transfer, Verdict};
+use super::{
+    BULK, Holding, ImportError, NOTICES, Record, Refusal, TIMELINE, Tally, Transfer, Verdict, moved,
+};
 use crate::error::StoreError;
 use crate::query::{Count, Cursor, Page};
 
@@ -147,8 +149,9 @@ struct Checkpoint {
     copies: u32,
 }
 
-/// From 1 on, bulk commands, documents and the time line are, and tasks have their places.
-const COPIES: u32 = 1;
+/// From 1 on, bulk commands, documents and the time line are, and tasks have their places; from 2 on, bulk commands also where their lists
+/// are in another order.
+const COPIES: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -248,8 +251,25 @@ impl Migration<'_> {
     /// A page of what is to be copied.
     async fn page_behind(&self, after: Option<Cursor>) -> Result<Page<Record>, StoreError> {
         let mut page = self.source.export((self.clock)(), after, self.page).await?;
-        page.items.retain(|record| !self.leaves(record.group()));
+        page.items = page.items.into_iter().filter_map(|record| self.moved(record)).collect();
         Ok(page)
+    }
+
+    fn moved(&self, record: Record) -> Option<Record> {
+        moved(record, self.source, self.target)
+    }
+
+    fn keeps_places(&self) -> bool {
+        super::keep_places(self.source, self.target)
+    }
+
+    /// From which version on ([`COPIES`]) a group is copied.
+    fn copied_since(&self, group: &str) -> u32 {
+        match group {
+            BULK if !self.keeps_places() => 2,
+            BULK | NOTICES | TIMELINE => 1,
+            _ => 0,
+        }
     }
 
     /// Where to go on.
@@ -263,12 +283,14 @@ impl Migration<'_> {
                 return Err(MigrationError::OtherSource { expected: checkpoint.source, got });
             }
             if checkpoint.copies < COPIES && checkpoint.stage != Stage::Done {
-                // Its tasks have other places, by which these two would be wrong.
-                if [BULK, TIMELINE].iter().any(|group| !self.leaves(group)) {
+                // Its tasks have other places, by which bulk commands and the time line would be wrong.
+                if checkpoint.copies == 0 && self.keeps_places() {
                     return Err(MigrationError::BegunOtherwise);
                 }
-                // Copied it had what there was to copy then. What has come since comes last.
-                if checkpoint.stage == Stage::Copied {
+                // It has gone past what is copied since.
+                let is_more =
+                    |group: &&str| !self.leaves(group) && self.copied_since(group) > checkpoint.copies;
+                if [BULK, NOTICES, TIMELINE].iter().any(is_more) {
                     checkpoint.stage = Stage::Copying { after: None };
                     checkpoint.copied = 0;
                 }
@@ -314,14 +336,13 @@ impl Migration<'_> {
                 (*tell)(progress);
             }
         };
-        let compares = |group: &str| {
-            let is_new = matches!(group, BULK | NOTICES | TIMELINE);
-            !self.leaves(group) && (copies >= COPIES || !is_new)
-        };
+        let compares = |group: &str| !self.leaves(group) && copies >= self.copied_since(group);
+        let of_source = |record| self.moved(record).filter(|record| compares(record.group()));
+        let of_target = |record: Record| Some(record).filter(|record| compares(record.group()));
         // Both at once: each is read by a thread of its own.
         let (source, target) = join(
-            self.read(self.source, now, &compares, |read| told(Progress::ReadSource(read))),
-            self.read(self.target, now, &compares, |read| told(Progress::ReadTarget(read))),
+            self.read(self.source, now, &of_source, |read| told(Progress::ReadSource(read))),
+            self.read(self.target, now, &of_target, |read| told(Progress::ReadTarget(read))),
         )
         .await;
         let source = source.map_err(MigrationError::Source)?;
@@ -349,7 +370,7 @@ impl Migration<'_> {
         &self,
         store: &dyn Transfer,
         now: Timestamp,
-        compares: &(impl Fn(&str) -> bool + Sync),
+        compared: &(impl Fn(Record) -> Option<Record> + Sync),
         tell: impl Fn(u64) + Send,
     ) -> Result<Side, StoreError> {
         let mut side = Side::default();
@@ -361,7 +382,8 @@ impl Migration<'_> {
         loop {
             let Page { items, next } = page?;
             read += items.len() as u64;
-            let add = async { side.add(&items, compares, |record| record.checksum(now, self.keep_logs)) };
+            let items = items.into_iter().filter_map(compared);
+            let add = async { side.add(items, |record| record.checksum(now, self.keep_logs)) };
             let Some(next) = next else {
                 add.await;
                 tell(read);
@@ -375,14 +397,9 @@ impl Migration<'_> {
 }
 
 impl Side {
-    fn add(
-        &mut self,
-        records: &[Record],
-        compares: &impl Fn(&str) -> bool,
-        checksum: impl Fn(&Record) -> Option<u128>,
-    ) {
-        for record in records.iter().filter(|record| compares(record.group())) {
-            if let Some(checksum) = checksum(record) {
+    fn add(&mut self, records: impl Iterator<Item = Record>, checksum: impl Fn(&Record) -> Option<u128>) {
+        for record in records {
+            if let Some(checksum) = checksum(&record) {
                 self.groups.entry(record.group()).or_default().add(checksum);
             }
             if let Record::Task(record) = record {

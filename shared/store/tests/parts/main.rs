@@ -7,6 +7,7 @@ mod commits;
 mod graph;
 mod histogram;
 mod list;
+mod ran;
 mod timeline;
 mod unique;
 mod waiting;

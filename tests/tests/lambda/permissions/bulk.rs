@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::limited::{given, round, task};
 use super::{INDEX, TABLE, done, got, large, took};
-use crate::world::World;
+use crate::world::{World, invoke, request};
 
 /// Who carries a command out.
 #[derive(Clone, Copy, PartialEq)]
@@ -116,6 +116,16 @@ pub(super) async fn bulk(world: &World) {
     by(world, By::Round, "by-round").await;
     let function = "manage-tasks";
     let id = task(world, "named", json!({})).await;
+    let by_id = json!({"do": "cancel", "ids": [id], "dry_run": true});
+    assert_eq!(done(world, function, "/v1/tasks/bulk", by_id).await, json!({"matches": 1}));
+    world.calls.latest();
+    let mut keyed = request("POST", "/v1/tasks/bulk", &json!({"do": "retry", "ids": [id]}));
+    keyed["headers"]["idempotency-key"] = json!("once");
+    for _ in 0..2 {
+        let answer = invoke(&world.function(function), &keyed).await;
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+    }
+    took(world, function, "the key of a command", &[(TABLE, &["GetItem", "PutItem"])]);
     let made = done(world, function, "/v1/tasks/bulk", json!({"do": "cancel", "ids": [id]})).await;
     let path = format!("/v1/bulk/{}", made["id"].as_str().unwrap());
     assert_eq!(got(world, function, &path).await["changed"], json!(1));

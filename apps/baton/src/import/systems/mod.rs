@@ -109,7 +109,7 @@ impl System {
             Name::TaskTable => of_task_table(row, &mut old).map_err(|one| vec![one])?,
             Name::Assistant => of_assistant(row, &mut old).map_err(|one| vec![one])?,
             Name::Orchestrator => self.of_orchestrator(row, &mut old).map_err(|one| vec![one])?,
-            Name::EdgeFunctions => self.of_platform(&mut old),
+            Name::EdgeFunctions => self.of_platform(row, &mut old),
             Name::Drift => of_drift(&mut old),
         }
         Ok(old)
@@ -157,7 +157,10 @@ impl System {
         Ok(())
     }
 
-    fn of_platform(&self, old: &mut OldTask) {
+    fn of_platform(&self, row: &Row, old: &mut OldTask) {
+        let key = row.cell("idempotency_key").map(Cell::text).filter(|key| !key.is_empty());
+        let described = || edge::described(&key?);
+        old.description = old.description.take().or_else(described);
         let location = old.output.location.take();
         if old.state == OldState::Completed {
             old.output.location = location;
@@ -303,6 +306,11 @@ mod tests {
     fn a_platforms_task_waits_for_others_and_has_its_failure_where_its_output_would_be() {
         let text = r#"{"id":"seg-1","task_type":"travel_segment","status":"Failed","project_id":"p1","params":{"model":"wan"},
             "output_location":"out of memory","attempts":2,"dependant_on":["a"],"created_at":"2026-01-31T08:15:00+00:00"}"#;
+        let keyed = text
+            .replace("seg-1", "01980a6e-5b7c-4cc3-98c4-dc0c0c07398f")
+            .replace("\"attempts\"", "\"idempotency_key\":\"k-1\",\"attempts\"");
+        let keyed = read(Name::EdgeFunctions, &keyed.replace('\n', ""));
+        assert_eq!(keyed.description.as_deref(), Some("idempotency_key: k-1"));
         let old = read(Name::EdgeFunctions, &text.replace('\n', ""));
         assert_eq!((old.id, old.depends_on.as_slice()), (edge::task_id("seg-1"), &[edge::task_id("a")][..]));
         let (record, _) = lawful(old).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 
-use super::{Running, told, until};
+use super::{Running, not_tested, told, until};
 
 /// Where Debian, and others, put the programs.
 fn programs() -> Option<PathBuf> {
@@ -63,7 +63,9 @@ impl Server {
         let user = Uid::effective().is_root().then(|| User::from_name("postgres").ok().flatten());
         let (Some(programs), Some(user)) = (programs(), user.map_or(Some(None), |user| user.map(Some)))
         else {
-            eprintln!("NOT TESTED: PostgreSQL is not installed here (Debian: apt-get install postgresql)");
+            not_tested(
+                "what reads from PostgreSQL, as it is not installed (Debian: apt-get install postgresql)",
+            );
             return None;
         };
         let folder = tempfile::tempdir().unwrap();

@@ -47,6 +47,35 @@ async fn tasks_under_a_limit_cost_what_is_told() {
     b.documented();
 }
 
+/// Tasks of a key whose limit is one: that they are given out in their order costs a read of the limit's list, where somebody waits.
+#[tokio::test]
+async fn tasks_of_a_sequence_cost_what_is_told() {
+    let mut b = Bench::open().await;
+    b.create(1, 200).await;
+    let held = b.claim(claim("worker-1")).await;
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+    let on = "queue/default/key/*".parse().unwrap();
+    b.store.set_limit(SetLimit { now: at(1), on, rules, by: None, reason: None }).await.unwrap();
+    for _ in 0..3 {
+        let spec = TaskSpec { concurrency_key: Some("account-17".parse().unwrap()), ..b.spec(200) };
+        b.task(spec).await;
+    }
+    b.heard.take();
+    let held = b.claim(claim("worker-1")).await;
+    b.note("claim, of a key whose limit is one");
+    // Puts the others aside.
+    b.store.claim(claim("worker-1")).await.unwrap();
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    b.heard.take();
+    b.claim(claim("worker-1")).await;
+    b.note("claim, of a key whose limit is one, where its tasks wait");
+    b.print();
+    b.documented();
+}
+
 #[tokio::test]
 async fn tasks_of_ordered_queues_cost_what_is_told() {
     let mut b = Bench::open().await;

@@ -3,7 +3,7 @@
 pub(crate) mod heard;
 mod within;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use baton_model::Timestamp;
+use baton_model::{TaskId, Timestamp};
 use baton_store::NoDoorbell;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::Faults;
@@ -167,6 +167,23 @@ impl Engine {
                 self.client.batch_write_item().request_items(&self.table, puts).send().await.unwrap();
             assert!(answer.unprocessed_items.is_none_or(|left| left.is_empty()));
         }
+    }
+
+    /// Has copies of a task that waits lie in the partitions where such lie, under other ids and due then.
+    pub(crate) async fn copy_task(&self, ids: impl Iterator<Item = TaskId>, due: i64) {
+        let items = self.items().await;
+        let tasks: Vec<_> = items.iter().filter(|item| letter(item) == 'T').collect();
+        let partitions: BTreeSet<&String> = tasks.iter().map(|item| item["pk"].as_s().unwrap()).collect();
+        let copies = ids.zip(partitions.iter().cycle()).map(|(id, partition)| {
+            let mut copy = tasks[0].clone();
+            let mut set = |name: &str, text: String| copy.insert(name.to_owned(), AttributeValue::S(text));
+            set("pk", (*partition).clone());
+            set("sk", id.to_string());
+            set("is", format!("{due:015}#{id}"));
+            copy.insert("ra".to_owned(), AttributeValue::N(due.to_string()));
+            copy
+        });
+        self.put_all(copies.collect()).await;
     }
 
     /// All items of the table.

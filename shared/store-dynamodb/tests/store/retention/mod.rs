@@ -152,7 +152,7 @@ impl Bench {
     async fn undated(&self) {
         for item in self.engine.items().await {
             let settings = letter(&item) == 'M' && item["sk"].as_s().unwrap() == "table";
-            if "TXGYP".contains(letter(&item)) {
+            if "TXGYP".contains(letter(&item)) && ends(&item).is_some() {
                 self.strip(&item, "xp").await;
             } else if settings {
                 self.strip(&item, "xt").await;

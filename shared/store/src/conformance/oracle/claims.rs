@@ -92,20 +92,25 @@ impl Inner {
     /// The tasks that wait for such a claim, now or for later, with the limit that does not let one start that is due.
     fn waiting(&self, claim: &Claim) -> Vec<(&Task, Option<Stopped>)> {
         let under = self.all_under();
-        let fitting = self.tasks.values().map(|kept| &kept.task).filter(|task| {
-            task.head.state == TaskState::Queued
-                && task.head.expired(claim.now).is_none()
-                && claim.queues.contains(&task.queue)
-                && self.is_open(&task.queue)
-                && claim.caller.project().is_none_or(|project| *project == task.project)
-                && (claim.types.is_empty() || claim.types.contains(&task.task_type))
-                && (claim.warm.wants != Wants::Only || Self::is_warm(claim, task))
-        });
+        let fitting = self.fitting(claim).into_iter().filter(|task| self.is_open(&task.queue));
         let stopped = |task: &Task| {
             let due = task.head.run_after <= claim.now;
             due.then(|| self.stopped_by(&under, task, claim.now)).flatten()
         };
         fitting.map(|task| (task, stopped(task))).collect()
+    }
+
+    /// The same, also in queues that are paused.
+    fn fitting(&self, claim: &Claim) -> Vec<&Task> {
+        let fitting = self.tasks.values().map(|kept| &kept.task).filter(|task| {
+            task.head.state == TaskState::Queued
+                && task.head.expired(claim.now).is_none()
+                && claim.queues.contains(&task.queue)
+                && claim.caller.project().is_none_or(|project| *project == task.project)
+                && (claim.types.is_empty() || claim.types.contains(&task.task_type))
+                && (claim.warm.wants != Wants::Only || Self::is_warm(claim, task))
+        });
+        fitting.collect()
     }
 
     fn is_open(&self, queue: &QueueName) -> bool {
@@ -233,6 +238,11 @@ impl Inner {
             Some(_) if !alone.is_empty() => Nothing::OnlyAlone,
             _ if let Some((limit, next_at)) = first_stopped => Nothing::AtLimit { limit, next_at },
             None if self.others_wait(claim) => Nothing::NotWarm,
+            // Not in an open one.
+            None if !self.fitting(claim).is_empty() => {
+                let queues = claim.queues.iter().filter(|queue| !self.is_open(queue));
+                Nothing::Paused { queues: queues.cloned().collect() }
+            }
             None => Nothing::NoneQueued,
             Some(next_at) => Nothing::Scheduled { next_at },
         })

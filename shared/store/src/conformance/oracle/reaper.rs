@@ -50,6 +50,9 @@ impl Oracle {
             });
         }
         inner.note_losses(&report.taken, reap.watch.now);
+        if reap.worker.is_none() && reap.queue.is_none() && !report.more {
+            inner.note_silent(&watch, &self.policy);
+        }
         self.ring_freed(&inner, reap.watch.now);
         Ok(report)
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
 use baton_model::{
-    Event, Happened, LossReason, OfTask, Source, TaskId, TimelineEntry, TimelineFilter, Timestamp, WorkerId,
+    Event, Happened, LeasePolicy, LossReason, OfTask, Source, TaskId, TaskState, TimelineEntry,
+    TimelineFilter, Timestamp, Watch, WorkerId,
 };
 
 use super::{Inner, Kept, Oracle};
@@ -109,6 +110,36 @@ impl Inner {
         }
     }
 
+    /// Notes that workers have fallen silent, the one first that was heard the longest ago: those of which nothing is noted since then.
+    pub(super) fn note_silent(&mut self, watch: &Watch, policy: &LeasePolicy) {
+        let timeout = policy.heartbeat_timeout + watch.patience;
+        if watch.heard_for() <= timeout {
+            return;
+        }
+        let is_noted = |worker: &WorkerId, beat: Timestamp| {
+            let lost =
+                |what: &Happened| matches!(what, Happened::WorkerLost { worker: of, .. } if of == worker);
+            self.happened.iter().any(|(at, what)| *at >= beat && lost(what))
+        };
+        // What it has claimed since it beat last, and loses by its silence, will tell of it.
+        let holds = |worker: &WorkerId| {
+            self.tasks.values().any(|kept| match &kept.task.head.state {
+                TaskState::Running(lease) => lease.worker == *worker && lease.expires_at.is_none(),
+                _ => false,
+            })
+        };
+        let beats = self.workers.values().filter(|worker| worker.ended_at.is_none() && !holds(&worker.id));
+        let beats = beats.filter_map(|worker| Some((worker.last_beat_at?, worker.id.clone())));
+        let mut silent: Vec<_> = beats
+            .filter(|(beat, worker)| watch.elapsed(*beat) > timeout && !is_noted(worker, *beat))
+            .collect();
+        silent.sort();
+        for (_, worker) in silent {
+            let lost = Happened::WorkerLost { worker, tasks: 0, reason: LossReason::HeartbeatMissed };
+            self.happened.push((watch.now, lost));
+        }
+    }
+
     /// The entries of each source, the newest last.
     fn sources(&self, filter: &TimelineFilter) -> [Vec<TimelineEntry>; 4] {
         let event = |task: &TaskId, event: &Event| {
@@ -137,7 +168,9 @@ impl Inner {
             [events, by_time(lines.collect()), by_time(requests.collect()), by_time(happened.collect())];
         for source in &mut sources[1..] {
             let of_task = filter.task.is_some();
-            source.retain(|entry| !filter.events_only && (!of_task || entry.source == Source::Log));
+            source.retain(|entry| {
+                !filter.events_only && (!of_task || matches!(entry.source, Source::Log | Source::Audit))
+            });
         }
         sources
     }

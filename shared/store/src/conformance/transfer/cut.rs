@@ -85,6 +85,10 @@ impl Transfer for Cut {
         self.target.lacks()
     }
 
+    fn keeps_places(&self) -> bool {
+        self.target.keeps_places()
+    }
+
     async fn holdings(&self) -> Result<Vec<Holding>, StoreError> {
         self.target.holdings().await
     }

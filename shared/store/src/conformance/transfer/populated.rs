@@ -182,7 +182,8 @@ async fn populate_documents(b: &Bench) {
         changes.put(kind, name, value.to_owned());
     }
     let message = "12 tasks wait in queue gpu".to_owned();
-    let fired = Happened::AlertFired { alert: name("deep"), subject: "gpu".to_owned(), message };
+    let (subject, queue) = ("gpu".to_owned(), Some(name("gpu")));
+    let fired = Happened::AlertFired { alert: name("deep"), subject, queue, message };
     changes.happened.push((at(70), fired));
     b.store().change_documents(changes).await.expect("the documents are kept");
 }

@@ -1,6 +1,7 @@
 //! What the store can do now: damage that was met, a file that is no longer there, and how much room is left.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use baton_store::{Commits, Sizes, StoreError};
 use nix::sys::statvfs::Statvfs;
@@ -100,6 +101,18 @@ impl Condition {
         let _ = self.gone.subscribe().wait_for(Option::is_some).await;
         self.gone()
     }
+}
+
+/// How long it may take to write one row: longer than the wait for another program that holds the file, and shorter than callers have
+/// patience.
+pub(crate) const PULSE: Duration = Duration::from_millis(5_500);
+
+/// That it has taken longer.
+pub(crate) fn no_pulse() -> StoreError {
+    let what = format!(
+        "expected a row to be written within {PULSE:?}, got none: another program holds the file, or its disk is stuck"
+    );
+    StoreError::Unavailable(what.into())
 }
 
 /// Writes one row, to see whether the file can be written.

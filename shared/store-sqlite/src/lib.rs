@@ -463,7 +463,9 @@ impl TaskStore for SqliteStore {
     async fn health(&self) -> Health {
         let (hold, most) = (Arc::clone(self.condition.hold()), self.max_bytes);
         let sizes = self.sizes().await;
-        let write = self.writer.run((), health::pulse).await.and_then(|()| match &sizes {
+        // Others may wait before it for whoever holds the file, each as long as for one.
+        let pulse = tokio::time::timeout(health::PULSE, self.writer.run((), health::pulse)).await;
+        let write = pulse.unwrap_or_else(|_| Err(health::no_pulse())).and_then(|()| match &sizes {
             Ok(Some(sizes)) => health::room_for_changes(sizes, &hold, most),
             _ => Ok(()),
         });

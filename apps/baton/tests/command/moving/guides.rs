@@ -10,14 +10,10 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Running, told, tool, until};
+use crate::support::{Running, free_port, told, tool, until};
 
 const ID: &str = "01980a6e-5b7c-4cc3-98c4-dc0c0c07398f";
 const AT: &str = "2026-01-31T08:15:00.250000+00:00";
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A page, on its way.
 struct Guide {

@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -271,6 +272,19 @@ fn serve_with(folder: &Path, settings: &[(&str, &str)], address: &str, flags: &[
     let ready: Value =
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server did not start: {}", log()));
     (running, ready["url"].as_str().unwrap().to_owned())
+}
+
+/// A port that nobody listens on, for whoever has to name one before it is taken: below those that systems give to who asks for any, so that no
+/// other test is given it meanwhile.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(12_000 + number % 20_000).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Looks again and again until there is an answer.

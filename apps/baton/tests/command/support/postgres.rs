@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 
-use super::{Running, not_tested, told, until};
+use super::{Running, free_port, not_tested, told, until};
 
 /// Where Debian, and others, put the programs.
 fn programs() -> Option<PathBuf> {
@@ -79,7 +79,7 @@ impl Server {
             .arg(&data)
             .status();
         assert!(made.unwrap().success());
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let running = serve(&programs, user.as_ref(), folder.path(), port);
         let server = Self { port, programs, user, running, folder };
         until("PostgreSQL answers", || server.psql("SELECT 1").then_some(()));

@@ -126,6 +126,19 @@ impl Client {
         answer
     }
 
+    /// The same, where there may be no such route.
+    pub(super) async fn get_if_there(&self, path: &str) -> Option<Value> {
+        loop {
+            let request = self.http.get(self.url(path).await);
+            match self.answered(request).await {
+                Some(answer) if answer.is_success() => return Some(answer.body),
+                Some(answer) if answer.status == 404 => return None,
+                Some(answer) => panic!("GET {path}: {} {}", answer.status, answer.body),
+                None => {}
+            }
+        }
+    }
+
     /// Asks until it is answered well.
     pub(super) async fn get(&self, path: &str) -> Value {
         loop {

@@ -235,7 +235,7 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
     for worker in workers {
         worker.await.expect("a worker does not panic");
     }
-    let mut outcome = check::check(&record, &client, exact_counts, plan.every).await;
+    let mut outcome = check::check(&record, &client, (exact_counts, plan.limits), plan.every).await;
     outcome.kills = kills;
     outcome.broken.extend(finished.err());
     for place in &mut places {

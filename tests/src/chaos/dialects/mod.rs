@@ -291,7 +291,7 @@ async fn held(
         }
     }
     // The promises that hold for every task, whoever made it.
-    broken.extend(check::check(record, direct, false, 1).await.broken.into_iter().filter(|what| {
+    broken.extend(check::check(record, direct, (false, false), 1).await.broken.into_iter().filter(|what| {
         // A queue that refills itself is never empty.
         spoken != Spoken::Drift || !what.starts_with("a task is stranded")
     }));
